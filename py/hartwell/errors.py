@@ -1,0 +1,38 @@
+"""Errors with names.  Each message says what was wrong, where, what was
+expected and what to do; the docstring says when it is raised."""
+
+
+class HartwellError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class BadConfiguration(HartwellError):
+    """A machine was asked for that cannot be built (harts, memory, disks)."""
+
+
+class BadKernel(HartwellError):
+    """The kernel or firmware is not a RISC-V image we can load."""
+
+
+class BadElf(HartwellError):
+    """An ELF file is damaged or for another machine."""
+
+
+class BadAddress(HartwellError):
+    """A physical or virtual address has no memory behind it."""
+
+
+class ImageNotFound(HartwellError):
+    """No image of that name is known."""
+
+
+class MachineStopped(HartwellError):
+    """The machine has stopped and can't do what was asked."""
+
+
+class ConsoleTimeout(HartwellError):
+    """`console.expect` did not see its pattern in time."""
+
+
+class NotSupported(HartwellError):
+    """The platform lacks something that is needed here."""

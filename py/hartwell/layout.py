@@ -1,0 +1,399 @@
+"""Where every byte of a machine lies: the one description C and Python share.
+
+A machine is one shared linear memory.  This module names the structures in
+it, computes their offsets by C's rules (natural alignment) and writes
+``cpu/generated/layout.h``, whose static assertions make a disagreement a
+compile error.  Nothing here imports a platform.
+
+Fixed part (same for every machine):
+
+    0x0000_0000  C data of cpu.wasm, shared by all instances
+    0x0010_0000  struct Machine        (MACHINE_BASE)
+    0x0012_0000  struct Hart [8]       (HART_BASE, HART_STRIDE each)
+    0x0020_0000  C stacks, one per hart and one for the supervisor (STACK_BASE)
+    0x0030_0000  rings and device areas (RING_BASE)
+    0x0040_0000  variable part, planned by `plan_memory` for a RAM size and a
+                 number of harts; its offsets stand in struct Machine
+
+Field types: u8 u16 u32 u64 f64, or the name of a structure above; a count
+makes it an array.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hartwell.errors import BadConfiguration
+
+LAYOUT_VERSION = 1
+PAGE = 4096
+
+MAX_HARTS = 8
+MAX_VIRTIO = 16  # slots; QEMU `virt` has 8 (irq 1..8), ours go on with irq 16..23
+VIRTIO_QUEUES = 4  # queues of one device
+PLIC_SOURCES = 64
+PLIC_CONTEXTS = 2 * MAX_HARTS  # hart h: M = 2h, S = 2h+1 (QEMU's order)
+
+MACHINE_BASE = 0x0010_0000
+HART_BASE = 0x0012_0000
+HART_STRIDE = 0x1000
+STACK_BASE = 0x0020_0000
+STACK_SIZE = 0x1_0000  # per thread; thread MAX_HARTS is the supervisor
+RING_BASE = 0x0030_0000
+RING_SIZE = 0x1_0000  # bytes of one byte ring, a power of two
+VARIABLE_BASE = 0x0040_0000
+
+# The decoded-instruction cache of a hart: DECODE_SLOTS pages of guest code,
+# each 2048 halfword positions plus an end marker, 8 bytes an entry.
+DECODE_SLOTS = 1024
+DECODE_ENTRIES = 2048 + 8
+DECODE_ENTRY_BYTES = 8
+FETCH_TLB_ENTRIES = 1024
+JOURNAL_ENTRIES = 4096
+CODE_RING_ENTRIES = 4096  # page numbers of code pages written to
+
+TLB_SETS = 4  # U, S, S with SUM, M (or untranslated)
+
+RAM_BASE = 0x8000_0000  # guest physical
+
+Field = tuple[str, str] | tuple[str, str, int]
+
+STRUCTS: dict[str, list[Field]] = {
+    # A byte ring with one writer and one reader. head: next byte to write,
+    # tail: next to read; both count up for ever, masked by RING_SIZE - 1.
+    "Ring": [("head", "u32"), ("tail", "u32"), ("offset", "u32"), ("lost", "u32")],
+    # --- devices ---------------------------------------------------------
+    "Aclint": [("lock", "u32"), ("msip", "u32", MAX_HARTS), ("mtimecmp", "u64", MAX_HARTS)],
+    "Plic": [
+        ("lock", "u32"),
+        ("priority", "u32", PLIC_SOURCES),
+        ("level", "u32", PLIC_SOURCES // 32),  # wires as devices drive them
+        ("pending", "u32", PLIC_SOURCES // 32),
+        ("claimed", "u32", PLIC_SOURCES // 32),
+        ("enable", "u32", PLIC_CONTEXTS * PLIC_SOURCES // 32),  # [context][word]
+        ("threshold", "u32", PLIC_CONTEXTS),
+    ],
+    "Uart": [
+        ("lock", "u32"),
+        ("ier", "u8"), ("lcr", "u8"), ("mcr", "u8"), ("scr", "u8"),
+        ("dll", "u8"), ("dlm", "u8"), ("fcr", "u8"), ("thre_pending", "u8"),
+        ("tx", "Ring"),  # guest -> host
+        ("rx", "Ring"),  # host -> guest
+    ],
+    "Rtc": [
+        ("lock", "u32"), ("irq_enabled", "u32"), ("alarm_running", "u32"),
+        ("pending", "u32"), ("alarm_ns", "u64"), ("time_high", "u32"), ("pad", "u32"),
+        ("offset_ns", "u64"),  # guest's set clock minus the host's
+    ],
+    "Virtqueue": [
+        ("num", "u32"), ("ready", "u32"), ("desc", "u64"), ("avail", "u64"), ("used", "u64"),
+        ("last_avail", "u16"), ("used_index", "u16"), ("notified", "u32"),
+    ],
+    "Virtio": [
+        ("lock", "u32"),
+        ("device_id", "u32"),  # 0: empty slot
+        ("backend", "u32"),  # VIRTIO_BACKEND_*: who serves the queues
+        ("irq", "u32"),
+        ("device_features", "u64"), ("driver_features", "u64"),
+        ("device_features_sel", "u32"), ("driver_features_sel", "u32"),
+        ("queue_sel", "u32"), ("queue_count", "u32"), ("queue_max", "u32"),
+        ("status", "u32"), ("interrupt_status", "u32"), ("config_generation", "u32"),
+        ("config_size", "u32"),
+        ("config_written", "u32"),  # counts driver's writes to config
+        ("reset_count", "u32"),
+        ("queue", "Virtqueue", VIRTIO_QUEUES),
+        ("config", "u8", 256),
+        # backend's own: console: rings; block: image
+        ("tx", "Ring"), ("rx", "Ring"),
+        ("image_offset", "u32"), ("image_pad", "u32"), ("image_bytes", "u64"),
+        ("requests", "u64"), ("errors", "u64"),
+    ],
+    # --- machine ---------------------------------------------------------
+    "Machine": [
+        ("magic", "u32"), ("layout_version", "u32"),
+        ("hart_count", "u32"), ("firmware", "u32"),  # FIRMWARE_*
+        ("ram_offset", "u32"),  # in linear memory, page aligned
+        ("tlb_bits", "u32"),  # log2 of the entries of one TLB table
+        ("ram_bytes", "u64"),
+        # variable part; per-hart areas: base + hart * stride
+        ("tlb_offset", "u32"), ("tlb_stride", "u32"),
+        ("decode_offset", "u32"), ("decode_stride", "u32"),
+        ("slot_map_offset", "u32"), ("slot_map_stride", "u32"),
+        ("fetch_offset", "u32"), ("fetch_stride", "u32"),
+        ("journal_offset", "u32"), ("journal_stride", "u32"),
+        ("page_flags_offset", "u32"),  # u8 per RAM page, PAGE_*
+        ("page_gen_offset", "u32"),  # u32 per RAM page: writes seen while it held code
+        ("code_ring_offset", "u32"),
+        ("blob_offset", "u32"), ("blob_bytes", "u32"),  # disk image in memory
+        ("total_bytes", "u32"),
+        # run control
+        ("control", "u32"),  # CONTROL_*
+        ("stop_reason", "u32"),  # STOP_*
+        ("exit_code", "u32"),
+        ("doorbell", "u32"),  # bits for the supervisor, DOORBELL_*; waited on
+        ("doorbell_count", "u32"),  # rises with every ring; what waitAsync watches
+        ("running_harts", "u32"),
+        ("code_head", "u32"),  # invalidated code pages ever pushed to the code ring
+        ("code_seq", "u32"),  # pages that became code: W-TLB shootdowns issued
+        ("rfence_seq", "u32"), ("rfence_lock", "u32"),
+        ("tohost", "u64"), ("fromhost", "u64"),  # guest physical, 0: none (HTIF)
+        # time: mtime = (clock_us - time_base_us) * 10 + time_offset  (10 MHz)
+        ("time_base_us", "f64"), ("time_offset", "u64"),
+        ("time_frozen", "u32"),  # 1: mtime stands at time_offset
+        ("time_mode", "u32"),  # TIME_REAL, TIME_INSTRET (10 MHz = instret / time_divisor)
+        ("time_divisor", "u64"),
+        ("aclint", "Aclint"), ("plic", "Plic"), ("uart", "Uart"), ("rtc", "Rtc"),
+        ("virtio", "Virtio", MAX_VIRTIO),
+        ("debug_ring", "Ring"),
+    ],
+    # --- hart ------------------------------------------------------------
+    "Hart": [
+        ("x", "u64", 33),  # x[32] takes writes to x0
+        ("pc", "u64"),
+        ("f", "u64", 32),  # NaN-boxed
+        ("id", "u32"),
+        ("privilege", "u32"),  # 0 U, 1 S, 3 M
+        ("attention", "u32"),  # ATTENTION_* set by anyone; "look up from your work"
+        ("state", "u32"),  # HART_*
+        ("mip", "u32"),  # pending interrupt bits, atomically set and cleared
+        ("mem_mode", "u32"),  # TLB set for loads and stores now
+        ("fetch_mode", "u32"),
+        ("fcsr_flags", "u32"), ("frm", "u32"),
+        ("wake", "u32"),  # WFI waits on this word; notify after setting attention
+        ("instret", "u64"), ("budget_end", "u64"),
+        ("cycle_offset", "u64"), ("instret_offset", "u64"),
+        # LR/SC
+        ("reservation", "u64"), ("reservation_value", "u64"), ("reservation_valid", "u32"), ("reservation_size", "u32"),
+        # trap being raised (C internal, valid while a trap unwinds)
+        ("trap_cause", "u64"), ("trap_tval", "u64"), ("trap_pending", "u32"), ("trap_pad", "u32"),
+        # M CSRs
+        ("mstatus", "u64"), ("misa", "u64"), ("medeleg", "u64"), ("mideleg", "u64"),
+        ("mie", "u64"), ("mtvec", "u64"), ("mscratch", "u64"), ("mepc", "u64"),
+        ("mcause", "u64"), ("mtval", "u64"), ("mcounteren", "u64"), ("mcountinhibit", "u64"),
+        ("menvcfg", "u64"), ("mseccfg", "u64"),
+        ("pmpcfg", "u64", 2), ("pmpaddr", "u64", 16),
+        ("mhpmcounter", "u64", 32), ("mhpmevent", "u64", 32),
+        # S CSRs
+        ("stvec", "u64"), ("sscratch", "u64"), ("sepc", "u64"), ("scause", "u64"),
+        ("stval", "u64"), ("satp", "u64"), ("scounteren", "u64"), ("senvcfg", "u64"),
+        ("stimecmp", "u64"), ("mtimecmp_shadow", "u64"),
+        # SBI: HSM and remote fences
+        ("hsm_state", "u32"),  # SBI HSM states (started 0, stopped 1, start pending 2, ...)
+        ("hsm_pad", "u32"),
+        ("hsm_start", "u64"), ("hsm_opaque", "u64"),
+        ("rfence_kind", "u32"), ("rfence_ack", "u32"),
+        ("rfence_start", "u64"), ("rfence_size", "u64"), ("rfence_asid", "u64"),
+        ("code_seen", "u32"), ("code_ack", "u32"),
+        # TLB bookkeeping
+        ("journal_count", "u32", 16),  # [set][R/W][non-global, global]
+        ("set_ready", "u32"), ("fetch_gen", "u32"),
+        ("decode_next", "u32"), ("decode_pad", "u32"),
+        ("slot_page", "u32", 1),  # see decode area: page of slot kept beside entries
+        ("slot_pad", "u32"),
+        # statistics
+        ("stat_traps", "u64"), ("stat_interrupts", "u64"), ("stat_tlb_misses", "u64"),
+        ("stat_decoded", "u64"), ("stat_mmio", "u64"), ("stat_wfi", "u64"), ("stat_fence_i", "u64"),
+        ("stat_sfence", "u64"),
+    ],
+}
+
+CONSTANTS: dict[str, int] = {
+    "LAYOUT_VERSION": LAYOUT_VERSION,
+    "MACHINE_MAGIC": 0x4C57_5448,  # "HTWL"
+    "MAX_HARTS": MAX_HARTS, "MAX_VIRTIO": MAX_VIRTIO, "VIRTIO_QUEUES": VIRTIO_QUEUES,
+    "PLIC_SOURCES": PLIC_SOURCES, "PLIC_CONTEXTS": PLIC_CONTEXTS,
+    "MACHINE_BASE": MACHINE_BASE, "HART_BASE": HART_BASE, "HART_STRIDE": HART_STRIDE,
+    "STACK_BASE": STACK_BASE, "STACK_SIZE": STACK_SIZE,
+    "RING_BASE": RING_BASE, "RING_SIZE": RING_SIZE, "VARIABLE_BASE": VARIABLE_BASE,
+    "DECODE_SLOTS": DECODE_SLOTS, "DECODE_ENTRIES": DECODE_ENTRIES,
+    "FETCH_TLB_ENTRIES": FETCH_TLB_ENTRIES, "JOURNAL_ENTRIES": JOURNAL_ENTRIES,
+    "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,
+    "FIRMWARE_BUILTIN": 0, "FIRMWARE_GUEST": 1,  # guest: an M-mode image answers SBI
+    # Machine.control
+    "CONTROL_RUN": 0, "CONTROL_PAUSE": 1, "CONTROL_STOP": 2,
+    # Machine.stop_reason
+    "STOP_NONE": 0, "STOP_POWEROFF": 1, "STOP_REBOOT": 2, "STOP_EXIT": 3, "STOP_CRASH": 4,
+    # Machine.doorbell bits
+    "DOORBELL_CONSOLE": 1, "DOORBELL_VIRTIO": 2, "DOORBELL_STOP": 4, "DOORBELL_PAUSED": 8,
+    # Hart.state
+    "HART_RUNNING": 0, "HART_WFI": 1, "HART_PAUSED": 2, "HART_STOPPED": 3, "HART_OFF": 4,
+    # Hart.attention bits
+    "ATTENTION_INTERRUPT": 1, "ATTENTION_CONTROL": 2, "ATTENTION_CODE": 4, "ATTENTION_RFENCE": 8,
+    # what hart_run returns
+    "RUN_BUDGET": 0,  # budget used up: call again
+    "RUN_WFI": 1,  # RUN_NOWAIT only: would have waited
+    "RUN_PAUSED": 2,  # RUN_NOWAIT only: pause wanted, state is in memory
+    "RUN_STOPPED": 3,  # the machine stopped (see Machine.stop_reason)
+    "RUN_NOWAIT": 1, "RUN_EXACT": 2,  # flags to hart_run
+    "TIME_REAL": 0, "TIME_INSTRET": 1,
+    # page_flags bits
+    "PAGE_CODE": 1, "PAGE_DIRTY": 2, "PAGE_ABSENT": 4, "PAGE_WATCHED": 8,
+    # Virtio.backend
+    "VIRTIO_BACKEND_NONE": 0, "VIRTIO_BACKEND_CONSOLE": 1, "VIRTIO_BACKEND_BLOCK": 2,
+    "VIRTIO_BACKEND_PYTHON": 3,
+}
+
+_SCALARS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8}
+_C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "f64": "double"}
+
+
+class Slot(NamedTuple):
+    """One field: byte offset in its structure, element type, element size, count."""
+
+    offset: int
+    type: str
+    size: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Struct:
+    name: str
+    size: int
+    align: int
+    fields: dict[str, Slot]
+
+
+def _align(value: int, to: int) -> int:
+    return (value + to - 1) & -to
+
+
+def _compute() -> dict[str, Struct]:
+    done: dict[str, Struct] = {}
+    for name, fields in STRUCTS.items():
+        offset, align, slots = 0, 1, {}
+        for field in fields:
+            kind, count = field[1], (field[2] if len(field) == 3 else 1)
+            size, own = (_SCALARS[kind],) * 2 if kind in _SCALARS else (done[kind].size, done[kind].align)
+            offset = _align(offset, own)
+            slots[field[0]] = Slot(offset, kind, size, count)
+            offset += size * count
+            align = max(align, own)
+        done[name] = Struct(name, _align(offset, align), align, slots)
+    return done
+
+
+LAYOUT = _compute()
+
+
+def field(path: str, *indexes: int) -> Slot:
+    """Absolute slot of a dotted path, e.g. ``field("Machine.virtio.status", 2)``.
+
+    Each array on the way takes the next index (0 when none is left); a path
+    starts at ``Machine`` or ``Hart`` (whose first index is the hart).
+    """
+    root, *names = path.split(".")
+    pending = list(indexes)
+    if root == "Hart":
+        base = HART_BASE + HART_STRIDE * (pending.pop(0) if pending else 0)
+    else:
+        base = MACHINE_BASE
+    kind, slot = root, Slot(0, root, 0, 1)
+    for name in names:
+        slot = LAYOUT[kind].fields[name]
+        index = pending.pop(0) if slot.count > 1 and pending else 0
+        if not 0 <= index < slot.count:
+            raise IndexError(f"{path}: index {index} is outside 0..{slot.count - 1}")
+        base += slot.offset + index * slot.size
+        kind = slot.type
+    return Slot(base, slot.type, slot.size, slot.count)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Offsets of one machine's variable part, in bytes of linear memory."""
+
+    harts: int
+    ram_bytes: int
+    values: dict[str, int]
+
+    @property
+    def total_bytes(self) -> int:
+        return self.values["total_bytes"]
+
+    @property
+    def wasm_pages(self) -> int:
+        return self.total_bytes // 65536
+
+
+def plan_memory(ram_bytes: int, harts: int, blob_bytes: int = 0) -> MemoryPlan:
+    """Lays out the variable part for `ram_bytes` of guest RAM and `harts`.
+
+    Raises BadConfiguration when it cannot fit wasm32's 4 GiB.
+    """
+    if not 1 <= harts <= MAX_HARTS:
+        raise BadConfiguration(f"harts: {harts} asked for, 1 to {MAX_HARTS} can be had")
+    if ram_bytes % PAGE or ram_bytes < 1 << 20:
+        raise BadConfiguration(
+            f"memory: {ram_bytes} bytes; it must be a multiple of {PAGE} and at least 1M"
+        )
+    for host_bits in range(24, 33):
+        values = _plan(ram_bytes, harts, blob_bytes, host_bits - 12 + 1)
+        if values["total_bytes"] <= 1 << host_bits and values["total_bytes"] <= 65535 * 65536:
+            return MemoryPlan(harts, ram_bytes, values)
+    raise BadConfiguration(
+        f"memory: {ram_bytes >> 20}M of RAM with {harts} harts needs more than the 4 GiB "
+        "that one WebAssembly memory can have; ask for less memory or fewer harts"
+    )
+
+
+def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[str, int]:
+    pages = ram_bytes // PAGE
+    at = VARIABLE_BASE
+    values = {"tlb_bits": tlb_bits}
+
+    def area(name: str, size: int, each: bool = False) -> None:
+        nonlocal at
+        size = _align(size, PAGE)
+        values[f"{name}_offset"] = at
+        if each:
+            values[f"{name}_stride"] = size
+        at += size * (harts if each else 1)
+
+    area("page_flags", pages)
+    area("page_gen", 4 * pages)
+    area("code_ring", 4 * CODE_RING_ENTRIES)
+    area("fetch", 16 * FETCH_TLB_ENTRIES, each=True)
+    area("journal", 4 * JOURNAL_ENTRIES * TLB_SETS * 4, each=True)
+    area("slot_map", 2 * pages + 4 * DECODE_SLOTS * 2, each=True)
+    area("decode", DECODE_SLOTS * DECODE_ENTRIES * DECODE_ENTRY_BYTES, each=True)
+    area("tlb", (8 << tlb_bits) * TLB_SETS * 2, each=True)
+    area("blob", blob_bytes)
+    values["blob_bytes"] = blob_bytes
+    at = _align(at, 2 << 20)
+    values["ram_offset"] = at
+    values["ram_bytes"] = ram_bytes
+    values["total_bytes"] = _align(at + ram_bytes + PAGE, 65536)
+    return values
+
+
+def c_header() -> str:
+    """The text of cpu/generated/layout.h."""
+    lines = [
+        "/* Generated from py/hartwell/layout.py; edit that. */",
+        "#ifndef HARTWELL_LAYOUT_H", "#define HARTWELL_LAYOUT_H",
+        "#include <stddef.h>", "#include <stdint.h>", "",
+    ]
+    lines += [f"#define {name} {value:#x}u" for name, value in CONSTANTS.items()]
+    for struct in LAYOUT.values():
+        lines += ["", f"struct {struct.name} {{"]
+        for name, slot in struct.fields.items():
+            kind = _C_TYPES.get(slot.type, f"struct {slot.type}")
+            lines.append(f"    {kind} {name}{f'[{slot.count}]' if slot.count > 1 else ''};")
+        lines.append("};")
+        lines += [
+            f'_Static_assert(offsetof(struct {struct.name}, {name}) == {slot.offset}, "{struct.name}.{name}");'
+            for name, slot in struct.fields.items()
+        ]
+        lines.append(f'_Static_assert(sizeof(struct {struct.name}) == {struct.size}, "{struct.name}");')
+    lines += ["", "#endif", ""]
+    return "\n".join(lines)
+
+
+assert MACHINE_BASE + LAYOUT["Machine"].size <= HART_BASE
+assert LAYOUT["Hart"].size <= HART_STRIDE
+
+if __name__ == "__main__":
+    sys.stdout.write(c_header())

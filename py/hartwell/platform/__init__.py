@@ -1,0 +1,88 @@
+"""What the control plane asks of the place it runs in.
+
+Two implementations: `hartwell.platform.javascript` (Pyodide in a browser
+worker or in Node, the only room that imports ``js``) and
+`hartwell.platform.wasmtime` (CPython with wasmtime, harts as threads).
+Everything above is the same Python on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from hartwell.layout import MemoryPlan
+
+
+class Blob(Protocol):
+    """Bytes that need not pass through Python's heap (a kernel, a disk)."""
+
+    size: int
+
+    def read(self, offset: int, count: int) -> bytes:
+        """`count` bytes from `offset`; shorter at the end."""
+
+
+class Core(Protocol):
+    """One machine's linear memory and the supervisor's instance of cpu.wasm."""
+
+    plan: MemoryPlan
+
+    def read(self, offset: int, count: int) -> bytes: ...
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None: ...
+    def fill(self, offset: int, value: int, count: int) -> None: ...
+    def place(self, blob: Blob, source: int, offset: int, count: int) -> None:
+        """Copies blob[source:source+count] into memory at `offset`."""
+
+    def load(self, offset: int) -> int:
+        """Atomic load of an unsigned 32-bit word."""
+
+    def store(self, offset: int, value: int) -> None:
+        """Atomic store of a 32-bit word."""
+
+    def or_(self, offset: int, bits: int) -> int:
+        """Atomic OR into a 32-bit word; the old value."""
+
+    def and_(self, offset: int, bits: int) -> int:
+        """Atomic AND into a 32-bit word; the old value."""
+
+    def notify(self, offset: int) -> None:
+        """Wakes whoever waits on that word."""
+
+    def call(self, export: str, *arguments: int | float) -> int:
+        """Calls an export of cpu.wasm on this thread.  i64 results come back
+        as Python ints; a trap in it raises HartwellError with its text."""
+
+    async def start_harts(self) -> None:
+        """Starts one worker (thread) per hart; each loops over hart_run till
+        the machine stops.  Returns when all run."""
+
+    async def wait(self, offset: int, value: int, timeout: float) -> None:
+        """Awaits until the word at `offset` differs from `value`, or
+        `timeout` seconds; may return early."""
+
+    async def join(self) -> None:
+        """Waits till every hart's worker has left hart_run."""
+
+    def terminate(self) -> None:
+        """Ends all workers at once and lets the memory go."""
+
+
+class Platform(Protocol):
+    """The place itself."""
+
+    name: str  # "browser", "node", "wasmtime"
+
+    async def create(self, plan: MemoryPlan) -> Core:
+        """A fresh zeroed memory and an instance of cpu.wasm on it."""
+
+    async def fetch(self, source: str) -> Blob:
+        """A name below ``static/``, a path (Node, CPython) or a URL.
+        FileNotFoundError when it is not there.  Reports progress by emit()."""
+
+    def blob(self, data: bytes) -> Blob:
+        """A blob of bytes that Python already has."""
+
+    def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Tells the page (or the command line) of an event: "console"
+        {data: bytes}, "state" {...}, "progress" {what, loaded, total}."""
