@@ -137,7 +137,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("running_harts", "u32"),
         ("code_head", "u32"),  # invalidated code pages ever pushed to the code ring
         ("code_seq", "u32"),  # pages that became code: W-TLB shootdowns issued
-        ("rfence_seq", "u32"), ("rfence_lock", "u32"),
+        ("code_lock", "u32"), ("machine_pad", "u32"),
         ("tohost", "u64"), ("fromhost", "u64"),  # guest physical, 0: none (HTIF)
         # time: mtime = (clock_us - time_base_us) * 10 + time_offset  (10 MHz)
         ("time_base_us", "f64"), ("time_offset", "u64"),
@@ -160,6 +160,10 @@ STRUCTS: dict[str, list[Field]] = {
         ("mip", "u32"),  # pending interrupt bits, atomically set and cleared
         ("mem_mode", "u32"),  # TLB set for loads and stores now
         ("fetch_mode", "u32"),
+        # the tables of mem_mode: byte offsets, index mask (in bytes), bits of D
+        # that must be 0 for a hit (see mmu.h)
+        ("tlb_read", "u32"), ("tlb_write", "u32"),
+        ("tlb_mask", "u32"), ("host_bits", "u32"), ("tlb_hit", "u64"),
         ("fcsr_flags", "u32"), ("frm", "u32"),
         ("wake", "u32"),  # WFI waits on this word; notify after setting attention
         ("instret", "u64"), ("budget_end", "u64"),
@@ -183,15 +187,21 @@ STRUCTS: dict[str, list[Field]] = {
         ("hsm_state", "u32"),  # SBI HSM states (started 0, stopped 1, start pending 2, ...)
         ("hsm_pad", "u32"),
         ("hsm_start", "u64"), ("hsm_opaque", "u64"),
-        ("rfence_kind", "u32"), ("rfence_ack", "u32"),
-        ("rfence_start", "u64"), ("rfence_size", "u64"), ("rfence_asid", "u64"),
-        ("code_seen", "u32"), ("code_ack", "u32"),
+        ("rfence_kind", "u32"),  # RFENCE_* asked for, taken by exchange
+        ("rfence_request", "u32"), ("rfence_ack", "u32"),
+        ("executing", "u32"),  # 1 from before the attention check to after the last instruction
+        ("active", "u32"),  # 1 while counted in Machine.running_harts
+        ("seip_soft", "u32"),  # mip.SEIP as software wrote it
+        ("code_seen", "u32"),  # code ring read up to here
+        ("code_ack", "u32"),  # Machine.code_seq served up to here
+        ("code_issued", "u32"),  # last Machine.code_seq this hart caused
+        ("fetch_pin", "u32", 2),  # the two decoded pages in use, never evicted
         # TLB bookkeeping
         ("journal_count", "u32", 16),  # [set][R/W][non-global, global]
         ("set_ready", "u32"), ("fetch_gen", "u32"),
         ("decode_next", "u32"), ("decode_pad", "u32"),
-        ("slot_page", "u32", 1),  # see decode area: page of slot kept beside entries
-        ("slot_pad", "u32"),
+        # VA ranges that superpage entries came from: user half, kernel half
+        ("super_low", "u64", 2), ("super_high", "u64", 2),
         # statistics
         ("stat_traps", "u64"), ("stat_interrupts", "u64"), ("stat_tlb_misses", "u64"),
         ("stat_decoded", "u64"), ("stat_mmio", "u64"), ("stat_wfi", "u64"), ("stat_fence_i", "u64"),
@@ -219,6 +229,7 @@ CONSTANTS: dict[str, int] = {
     "DOORBELL_CONSOLE": 1, "DOORBELL_VIRTIO": 2, "DOORBELL_STOP": 4, "DOORBELL_PAUSED": 8,
     # Hart.state
     "HART_RUNNING": 0, "HART_WFI": 1, "HART_PAUSED": 2, "HART_STOPPED": 3, "HART_OFF": 4,
+    "RFENCE_CODE": 1, "RFENCE_TLB": 2,
     # Hart.attention bits
     "ATTENTION_INTERRUPT": 1, "ATTENTION_CONTROL": 2, "ATTENTION_CODE": 4, "ATTENTION_RFENCE": 8,
     # what hart_run returns

@@ -1,0 +1,41 @@
+/* The machine as a whole: its memory, its clock, its doorbell, its end. */
+#ifndef HARTWELL_MACHINE_H
+#define HARTWELL_MACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "atomics.h"
+#include "generated/layout.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* A byte of the machine's linear memory by its offset.  In Wasm the memory is
+ * the address space; a native build (tests, fuzzer) keeps it in one buffer. */
+#ifdef __wasm__
+static inline void *mem_at(uint32_t offset) { return (void *)(uintptr_t)offset; }
+static inline uint32_t mem_offset(const void *p) { return (uint32_t)(uintptr_t)p; }
+#else
+extern uint8_t *linear_memory;
+static inline void *mem_at(uint32_t offset) { return linear_memory + offset; }
+static inline uint32_t mem_offset(const void *p) { return (uint32_t)((const uint8_t *)p - linear_memory); }
+#endif
+
+#define MACHINE ((struct Machine *)mem_at(MACHINE_BASE))
+
+/* Wall clock in microseconds since the Unix epoch, from the host. */
+double host_clock_us(void);
+
+/* mtime: 10 MHz; stands still while the machine is paused. */
+uint64_t machine_time(void);
+
+/* Ends the run of all harts; `reason` is a STOP_*.  The first call wins. */
+void machine_stop(uint32_t reason, uint32_t code);
+
+/* Sets DOORBELL_* bits for the supervisor and wakes it if any was new. */
+void doorbell_ring(uint32_t bits);
+
+/* One byte to the first console (the UART's transmit ring), from firmware. */
+void console_emit(uint8_t byte);
+
+#endif
