@@ -11,6 +11,10 @@ enum { IRQ_SSI = 1, IRQ_MSI = 3, IRQ_STI = 5, IRQ_MTI = 7, IRQ_SEI = 9, IRQ_MEI 
 
 static inline struct Hart *hart_at(uint32_t i) { return (struct Hart *)mem_at(HART_BASE + i * HART_STRIDE); }
 
+/* Power-on state: off, all CSRs at their reset values.  TLB and decoded code
+ * are caches and stay what they are. */
+void hart_reset(struct Hart *h, uint32_t id);
+
 /* Makes a hart look up from its work and, if it waits, wake.  Any thread. */
 void hart_attend(struct Hart *h, uint32_t attention);
 

@@ -24,18 +24,25 @@ static inline uint32_t mem_offset(const void *p) { return (uint32_t)((const uint
 #define MACHINE ((struct Machine *)mem_at(MACHINE_BASE))
 
 /* Wall clock in microseconds since the Unix epoch, from the host. */
+#ifdef __wasm__
+__attribute__((import_module("host"), import_name("clock")))
+#endif
 double host_clock_us(void);
 
 /* mtime: 10 MHz; stands still while the machine is paused. */
 uint64_t machine_time(void);
 
 /* Ends the run of all harts; `reason` is a STOP_*.  The first call wins. */
-void machine_stop(uint32_t reason, uint32_t code);
+EXPORT void machine_stop(uint32_t reason, uint32_t code);
 
 /* Sets DOORBELL_* bits for the supervisor and wakes it if any was new. */
 void doorbell_ring(uint32_t bits);
 
-/* One byte to the first console (the UART's transmit ring), from firmware. */
-void console_emit(uint8_t byte);
+/* One byte to the first console (the UART's transmit ring), from firmware;
+ * false when the ring is full. */
+bool console_emit(uint8_t byte);
+
+/* mtime stands from here on; only while no hart runs. */
+void machine_freeze_time(void);
 
 #endif

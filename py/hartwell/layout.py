@@ -137,7 +137,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("running_harts", "u32"),
         ("code_head", "u32"),  # invalidated code pages ever pushed to the code ring
         ("code_seq", "u32"),  # pages that became code: W-TLB shootdowns issued
-        ("code_lock", "u32"), ("machine_pad", "u32"),
+        ("code_lock", "u32"),
+        ("absent_pages", "u32"),  # RAM pages flagged PAGE_ABSENT (a lazy wake fills them)
         ("tohost", "u64"), ("fromhost", "u64"),  # guest physical, 0: none (HTIF)
         # time: mtime = (clock_us - time_base_us) * 10 + time_offset  (10 MHz)
         ("time_base_us", "f64"), ("time_offset", "u64"),
@@ -199,7 +200,8 @@ STRUCTS: dict[str, list[Field]] = {
         # TLB bookkeeping
         ("journal_count", "u32", 16),  # [set][R/W][non-global, global]
         ("set_ready", "u32"), ("fetch_gen", "u32"),
-        ("decode_next", "u32"), ("decode_pad", "u32"),
+        ("decode_next", "u32"),
+        ("page_wanted", "u32"),  # RAM page + 1 that this hart waits for
         # VA ranges that superpage entries came from: user half, kernel half
         ("super_low", "u64", 2), ("super_high", "u64", 2),
         # statistics
@@ -227,6 +229,7 @@ CONSTANTS: dict[str, int] = {
     "STOP_NONE": 0, "STOP_POWEROFF": 1, "STOP_REBOOT": 2, "STOP_EXIT": 3, "STOP_CRASH": 4,
     # Machine.doorbell bits
     "DOORBELL_CONSOLE": 1, "DOORBELL_VIRTIO": 2, "DOORBELL_STOP": 4, "DOORBELL_PAUSED": 8,
+    "DOORBELL_PAGE": 16,
     # Hart.state
     "HART_RUNNING": 0, "HART_WFI": 1, "HART_PAUSED": 2, "HART_STOPPED": 3, "HART_OFF": 4,
     "RFENCE_CODE": 1, "RFENCE_TLB": 2,

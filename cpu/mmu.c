@@ -1,0 +1,526 @@
+/* The miss path: page walk, PMP, and the one gate by which a page enters a
+ * TLB.  Everything that must be known of a page's first use (is it here, is it
+ * dirty, does it hold code, is it watched) is asked in `page_enter`.
+ */
+#include "mmu.h"
+
+#include <string.h>
+
+#include "bus.h"
+#include "csr.h"
+
+#define PAGE_SIZE 4096u
+#define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
+
+/* Page table entry, Privileged spec 4.4.1. */
+#define PTE_V 0x01u
+#define PTE_R 0x02u
+#define PTE_W 0x04u
+#define PTE_X 0x08u
+#define PTE_U 0x10u
+#define PTE_G 0x20u
+#define PTE_A 0x40u
+#define PTE_D 0x80u
+#define PTE_RESERVED (~0ull << 54) /* N, PBMT and reserved: we have no Svnapot, no Svpbmt */
+
+static const uint8_t page_fault_cause[3] = {CAUSE_LOAD_PAGE, CAUSE_STORE_PAGE, CAUSE_FETCH_PAGE};
+static const uint8_t access_fault_cause[3] = {CAUSE_LOAD_ACCESS, CAUSE_STORE_ACCESS, CAUSE_FETCH_ACCESS};
+
+static bool access_fault(struct Hart *h, uint64_t va, uint32_t access)
+{
+    return trap_raise(h, access_fault_cause[access], va);
+}
+
+static uint8_t *page_flags(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
+
+/* --- RAM ------------------------------------------------------------------- */
+
+/* Waits until the control plane has brought a page that a lazy wake left out. */
+static void page_await(struct Hart *h, uint32_t page)
+{
+    const uint8_t *flags = page_flags(page);
+    while (__atomic_load_n(flags, __ATOMIC_SEQ_CST) & PAGE_ABSENT) {
+        if (h)
+            atomic_set(&h->page_wanted, page + 1);
+        doorbell_ring(DOORBELL_PAGE);
+        word_wait(&MACHINE->absent_pages, atomic_get(&MACHINE->absent_pages), 1000000);
+        if (atomic_get(&MACHINE->control) == CONTROL_STOP)
+            break;
+    }
+    if (h)
+        atomic_set(&h->page_wanted, 0);
+}
+
+uint8_t *ram_at(uint64_t pa, uint64_t bytes)
+{
+    const struct Machine *m = MACHINE;
+    uint64_t at = pa - RAM_BASE;
+    if (at >= m->ram_bytes || bytes > m->ram_bytes - at)
+        return NULL;
+    if (m->absent_pages && bytes)
+        for (uint64_t page = at / PAGE_SIZE; page <= (at + bytes - 1) / PAGE_SIZE; page++)
+            page_await(NULL, (uint32_t)page);
+    return (uint8_t *)mem_at(m->ram_offset + (uint32_t)at);
+}
+
+static void page_dirtied(uint32_t page)
+{
+    uint8_t *flags = page_flags(page);
+    uint8_t old = __atomic_load_n(flags, __ATOMIC_SEQ_CST);
+    if (!(old & PAGE_DIRTY))
+        __atomic_fetch_or(flags, PAGE_DIRTY, __ATOMIC_SEQ_CST);
+    if (old & PAGE_CODE)
+        code_written(page);
+}
+
+EXPORT void ram_written(uint64_t pa, uint64_t bytes)
+{
+    uint64_t at = pa - RAM_BASE, size = MACHINE->ram_bytes;
+    if (at >= size || bytes == 0)
+        return;
+    uint64_t last = at + (bytes > size - at ? size - at : bytes) - 1;
+    for (uint64_t page = at / PAGE_SIZE; page <= last / PAGE_SIZE; page++)
+        page_dirtied((uint32_t)page);
+}
+
+/* --- physical memory protection -------------------------------------------- */
+
+bool pmp_allows(const struct Hart *h, uint64_t pa, uint32_t access, uint32_t privilege)
+{
+    uint64_t page = pa >> 12, low = 0;
+    for (uint32_t i = 0; i < 16; i++) {
+        uint8_t cfg = (uint8_t)(h->pmpcfg[i / 8] >> (i % 8 * 8));
+        uint64_t address = h->pmpaddr[i], first = 0, end = 0; /* in pages */
+        switch (cfg >> 3 & 3) {
+        case 1: /* TOR */
+            first = low >> 10;
+            end = address >> 10;
+            break;
+        case 3: { /* NAPOT, at least a page: the grain's bits read as ones */
+            uint64_t ones = address | 0x1ff;
+            uint64_t size = ones ^ (ones + 1); /* 2^k - 1 with k trailing ones + 1 */
+            first = (ones & ~size) >> 10;
+            end = first + (size >> 10) + 1;
+            break;
+        }
+        default:
+            break;
+        }
+        low = address;
+        if (page < first || page >= end)
+            continue;
+        if (privilege == PRIV_M && !(cfg & 0x80))
+            return true;
+        return cfg >> access & 1 ? true : false;
+    }
+    return privilege == PRIV_M;
+}
+
+/* pmpcfg's bits are R W X in the order of ACCESS_*. */
+_Static_assert(ACCESS_READ == 0 && ACCESS_WRITE == 1 && ACCESS_FETCH == 2, "PMP bits by access");
+
+/* --- page walk --------------------------------------------------------------- */
+
+static uint32_t set_privilege(uint32_t set) { return set == SET_M ? PRIV_M : set == SET_U ? PRIV_U : PRIV_S; }
+
+static bool leaf_allows(const struct Hart *h, uint64_t pte, uint32_t access, uint32_t set)
+{
+    if (set == SET_U ? !(pte & PTE_U) : (pte & PTE_U) && (set != SET_SUM || access == ACCESS_FETCH))
+        return false;
+    switch (access) {
+    case ACCESS_READ:
+        return pte & PTE_R || (pte & PTE_X && h->mstatus & MSTATUS_MXR);
+    case ACCESS_WRITE:
+        return (pte & PTE_W) != 0;
+    default:
+        return (pte & PTE_X) != 0;
+    }
+}
+
+/* true: *pa is set.  false: *cause says what is wrong. */
+static bool walk(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, bool quiet, uint64_t *pa,
+                 bool *global, bool *superpage, uint32_t *cause)
+{
+    uint32_t mode = (uint32_t)(h->satp >> 60);
+    uint32_t levels = mode == 9 ? 4 : 3, bits = 12 + 9 * levels;
+    *cause = page_fault_cause[access];
+    if ((uint64_t)((int64_t)(va << (64 - bits)) >> (64 - bits)) != va)
+        return false;
+again:;
+    uint64_t table = (h->satp & 0xfffffffffffull) << 12;
+    *global = false;
+    for (uint32_t level = levels; level-- > 0;) {
+        uint64_t at = table + (va >> (12 + 9 * level) & 511) * 8;
+        uint64_t *entry = (uint64_t *)ram_at(at, 8);
+        if (!entry || !pmp_allows(h, at, ACCESS_READ, PRIV_S)) {
+            *cause = access_fault_cause[access];
+            return false;
+        }
+        uint64_t pte = __atomic_load_n(entry, __ATOMIC_SEQ_CST);
+        if (!(pte & PTE_V) || (pte & (PTE_R | PTE_W)) == PTE_W || pte & PTE_RESERVED)
+            return false;
+        *global |= (pte & PTE_G) != 0;
+        if (!(pte & (PTE_R | PTE_X))) {
+            if (pte & (PTE_U | PTE_A | PTE_D))
+                return false;
+            table = (pte >> 10 & 0xfffffffffffull) << 12;
+            continue;
+        }
+        uint64_t span = (1ull << (12 + 9 * level)) - 1, base = (pte >> 10 & 0xfffffffffffull) << 12;
+        if (!leaf_allows(h, pte, access, set) || base & span)
+            return false;
+        uint64_t want = pte | PTE_A | (access == ACCESS_WRITE ? PTE_D : 0);
+        if (want != pte && !quiet) {
+            if (!(h->menvcfg & ENVCFG_ADUE))
+                return false;
+            if (!pmp_allows(h, at, ACCESS_WRITE, PRIV_S)) {
+                *cause = access_fault_cause[access];
+                return false;
+            }
+            if (!__atomic_compare_exchange_n(entry, &pte, want, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+                goto again; /* another hart changed it: what we read is old */
+            page_dirtied((uint32_t)((at - RAM_BASE) / PAGE_SIZE));
+        }
+        *pa = base | (va & span);
+        *superpage = level > 0;
+        return true;
+    }
+    return false;
+}
+
+bool mmu_translate(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, bool quiet, uint64_t *pa,
+                   bool *global, bool *superpage)
+{
+    uint32_t cause = access_fault_cause[access];
+    *pa = va;
+    *global = true;
+    *superpage = false;
+    bool mapped = set == SET_M || h->satp >> 60 == 0 || walk(h, va, access, set, quiet, pa, global, superpage, &cause);
+    if (mapped && pmp_allows(h, *pa, access, set_privilege(set)))
+        return true;
+    return quiet ? false : trap_raise(h, mapped ? access_fault_cause[access] : cause, va);
+}
+
+/* --- the TLB's tables ---------------------------------------------------------- */
+
+enum { TABLE_READ = 0, TABLE_WRITE = 1 };
+
+static uint32_t table_bytes(void) { return 8u << MACHINE->tlb_bits; }
+
+static uint64_t *tlb_table(const struct Hart *h, uint32_t set, uint32_t table)
+{
+    const struct Machine *m = MACHINE;
+    return (uint64_t *)mem_at(m->tlb_offset + h->id * m->tlb_stride + (set * 2 + table) * table_bytes());
+}
+
+static uint32_t journal_number(uint32_t set, uint32_t table, bool global) { return (set * 2 + table) * 2 + global; }
+
+static uint32_t *journal(const struct Hart *h, uint32_t number)
+{
+    const struct Machine *m = MACHINE;
+    return (uint32_t *)mem_at(m->journal_offset + h->id * m->journal_stride) + number * JOURNAL_ENTRIES;
+}
+
+static uint32_t tlb_index(uint64_t va) { return (uint32_t)(va >> 12) & ((1u << MACHINE->tlb_bits) - 1); }
+
+static uint64_t invalid_entry(uint32_t index) { return index >> (MACHINE->tlb_bits - 1) ? 0 : ~0ull; }
+
+static void table_fill_invalid(uint64_t *table)
+{
+    uint32_t half = table_bytes() / 2;
+    memset(table, 0xff, half);
+    memset((uint8_t *)table + half, 0, half);
+}
+
+void tlb_init(struct Hart *h)
+{
+    h->set_ready = 0;
+    memset(h->journal_count, 0, sizeof h->journal_count);
+    h->super_low[0] = h->super_low[1] = ~0ull;
+    h->super_high[0] = h->super_high[1] = 0;
+}
+
+void tlb_use_set(struct Hart *h, uint32_t set)
+{
+    if (!(h->set_ready >> set & 1)) {
+        table_fill_invalid(tlb_table(h, set, TABLE_READ));
+        table_fill_invalid(tlb_table(h, set, TABLE_WRITE));
+        h->set_ready |= 1u << set;
+    }
+    uint32_t bits = MACHINE->tlb_bits;
+    h->mem_mode = set;
+    h->tlb_read = mem_offset(tlb_table(h, set, TABLE_READ));
+    h->tlb_write = mem_offset(tlb_table(h, set, TABLE_WRITE));
+    h->tlb_mask = ((1u << bits) - 1) << 3;
+    h->host_bits = bits + 11;
+    h->tlb_hit = ~0ull << h->host_bits;
+}
+
+/* A journal lists the indices that may be valid, so a flush costs what was
+ * filled; one that overflowed (count above its size) means "any of them". */
+static void journal_add(struct Hart *h, uint32_t number, uint32_t index)
+{
+    uint32_t count = h->journal_count[number];
+    if (count < JOURNAL_ENTRIES)
+        journal(h, number)[count] = index;
+    if (count <= JOURNAL_ENTRIES)
+        h->journal_count[number] = count + 1;
+}
+
+static void journal_flush(struct Hart *h, uint32_t set, uint32_t table, bool global)
+{
+    uint32_t number = journal_number(set, table, global), count = h->journal_count[number];
+    uint64_t *entries = tlb_table(h, set, table);
+    if (count > JOURNAL_ENTRIES) {
+        table_fill_invalid(entries);
+        h->journal_count[journal_number(set, table, !global)] = 0;
+    } else {
+        const uint32_t *index = journal(h, number);
+        for (uint32_t i = 0; i < count; i++)
+            entries[index[i]] = invalid_entry(index[i]);
+    }
+    h->journal_count[number] = 0;
+}
+
+void tlb_flush_all(struct Hart *h)
+{
+    for (uint32_t set = 0; set < TLB_SETS; set++)
+        for (uint32_t k = 0; k < 4; k++)
+            journal_flush(h, set, k >> 1, k & 1);
+    h->super_low[0] = h->super_low[1] = ~0ull;
+    h->super_high[0] = h->super_high[1] = 0;
+    code_flush_fetch(h);
+}
+
+void tlb_flush_local(struct Hart *h)
+{
+    for (uint32_t set = SET_U; set <= SET_SUM; set++) {
+        journal_flush(h, set, TABLE_READ, false);
+        journal_flush(h, set, TABLE_WRITE, false);
+    }
+    code_flush_fetch(h);
+}
+
+/* A page of a superpage can't be flushed alone: one fence covers all of it
+ * (Privileged spec 4.2.1), and the table doesn't know where it begins.  So the
+ * range that superpages were seen in is kept, one for each half of the space. */
+static void super_note(struct Hart *h, uint64_t va)
+{
+    uint32_t half = va >> 63;
+    if (va < h->super_low[half])
+        h->super_low[half] = va;
+    if (va > h->super_high[half])
+        h->super_high[half] = va;
+}
+
+void tlb_flush_page(struct Hart *h, uint64_t va)
+{
+    uint32_t half = va >> 63, index = tlb_index(va);
+    const uint64_t giga = 1ull << 30;
+    if (h->super_low[half] <= h->super_high[half] && va + giga >= h->super_low[half] &&
+        va - h->super_high[half] + giga <= 2 * giga) {
+        tlb_flush_all(h);
+        return;
+    }
+    for (uint32_t set = SET_U; set <= SET_SUM; set++) {
+        if (!(h->set_ready >> set & 1))
+            continue;
+        tlb_table(h, set, TABLE_READ)[index] = invalid_entry(index);
+        tlb_table(h, set, TABLE_WRITE)[index] = invalid_entry(index);
+    }
+    code_flush_fetch(h);
+}
+
+static bool drop_if_code(uint64_t *entry, uint32_t index, bool report)
+{
+    const struct Machine *m = MACHINE;
+    uint64_t va = (uint64_t)index << 12, host_mask = (1ull << (m->tlb_bits + 11)) - 1;
+    uint64_t d = (*entry ^ va) & (host_mask << 1 | 1);
+    if (d > host_mask) /* bit H set: invalid */
+        return false;
+    uint32_t page = ((uint32_t)d - m->ram_offset) / PAGE_SIZE;
+    if (!(__atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST) & PAGE_CODE))
+        return false;
+    *entry = invalid_entry(index);
+    if (report)
+        code_written(page);
+    return true;
+}
+
+void tlb_drop_code_writes(struct Hart *h, bool report)
+{
+    for (uint32_t set = 0; set < TLB_SETS; set++) {
+        if (!(h->set_ready >> set & 1))
+            continue;
+        uint64_t *entries = tlb_table(h, set, TABLE_WRITE);
+        uint32_t count[2];
+        for (uint32_t global = 0; global < 2; global++)
+            count[global] = h->journal_count[journal_number(set, TABLE_WRITE, global)];
+        if (count[0] > JOURNAL_ENTRIES || count[1] > JOURNAL_ENTRIES) {
+            for (uint32_t i = 0; i < 1u << MACHINE->tlb_bits; i++)
+                drop_if_code(&entries[i], i, report);
+            journal_flush(h, set, TABLE_WRITE, count[1] > JOURNAL_ENTRIES);
+            continue;
+        }
+        for (uint32_t global = 0; global < 2; global++) {
+            const uint32_t *index = journal(h, journal_number(set, TABLE_WRITE, global));
+            for (uint32_t i = 0; i < count[global]; i++)
+                drop_if_code(&entries[index[i]], index[i], report);
+        }
+    }
+}
+
+/* --- the gate -------------------------------------------------------------------- */
+
+/* Where va's page lies, after everything that a first use asks; enters it into
+ * the current set's table.  NULL: not RAM. */
+static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t access, bool global, bool superpage)
+{
+    const struct Machine *m = MACHINE;
+    uint64_t at = (pa & PAGE_MASK) - RAM_BASE;
+    if (at >= m->ram_bytes)
+        return NULL;
+    uint32_t page = (uint32_t)(at / PAGE_SIZE), host = m->ram_offset + (uint32_t)at;
+    uint8_t flags = __atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST);
+    if (flags & PAGE_ABSENT)
+        page_await(h, page);
+    if (access == ACCESS_WRITE)
+        page_dirtied(page);
+    if (!(flags & PAGE_WATCHED)) {
+        uint32_t table = access == ACCESS_WRITE ? TABLE_WRITE : TABLE_READ, index = tlb_index(va);
+        uint64_t *entry = tlb_table(h, h->mem_mode, table) + index;
+        if (!global || *entry == invalid_entry(index))
+            journal_add(h, journal_number(h->mem_mode, table, global), index);
+        if (superpage)
+            super_note(h, va);
+        *entry = (va & PAGE_MASK) ^ host;
+    }
+    return (uint8_t *)mem_at(host | (uint32_t)(va & (PAGE_SIZE - 1)));
+}
+
+/* A pointer for va's byte, good to the end of its page; *pa always set.  NULL
+ * with *ok true: a device's. */
+static uint8_t *host_pointer(struct Hart *h, uint64_t va, uint32_t access, uint64_t *pa, bool *ok)
+{
+    bool global, superpage;
+    h->stat_tlb_misses++;
+    *ok = mmu_translate(h, va, access, h->mem_mode, false, pa, &global, &superpage);
+    return *ok ? page_enter(h, va, *pa, access, global, superpage) : NULL;
+}
+
+/* HTIF, as spike has it: the low bit ends the run with the rest as status;
+ * device 1, command 1 prints a byte. */
+static void htif(uint64_t pa)
+{
+    struct Machine *m = MACHINE;
+    if (!m->tohost || (pa & ~7ull) != m->tohost)
+        return;
+    uint64_t *word = (uint64_t *)ram_at(m->tohost, 8);
+    if (!word || *word == 0)
+        return;
+    uint64_t command = *word;
+    if (command >> 48 == 0x0101) {
+        for (int i = 0; i < 1000 && !console_emit((uint8_t)command); i++)
+            word_wait(&m->uart.tx.tail, atomic_get(&m->uart.tx.tail), 1000000);
+        *word = 0;
+    } else if (command >> 48 == 0 && command & 1) {
+        machine_stop(STOP_EXIT, (uint32_t)(command >> 1));
+    }
+}
+
+/* Both parts of an access that crosses a page are translated before either
+ * is touched. */
+static bool span_pointers(struct Hart *h, uint64_t va, uint32_t size, uint32_t access, uint8_t *part[2], uint32_t *first)
+{
+    uint64_t pa;
+    bool ok;
+    uint32_t left = PAGE_SIZE - (uint32_t)(va & (PAGE_SIZE - 1));
+    *first = left < size ? left : size;
+    part[1] = NULL;
+    part[0] = host_pointer(h, va, access, &pa, &ok);
+    if (!part[0])
+        return ok ? access_fault(h, va, access) : false;
+    if (left >= size)
+        return true;
+    part[1] = host_pointer(h, va + left, access, &pa, &ok);
+    if (!part[1])
+        return ok ? access_fault(h, va + left, access) : false;
+    return true;
+}
+
+bool mem_load_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t *out)
+{
+    uint64_t value = 0;
+    if (va & (size - 1)) {
+        uint8_t *part[2];
+        uint32_t first;
+        if (!span_pointers(h, va, size, ACCESS_READ, part, &first))
+            return false;
+        for (uint32_t i = 0; i < size; i++)
+            value |= (uint64_t)(i < first ? part[0][i] : part[1][i - first]) << (8 * i);
+        *out = value;
+        return true;
+    }
+    uint64_t pa;
+    bool ok;
+    const uint8_t *at = host_pointer(h, va, ACCESS_READ, &pa, &ok);
+    if (!at) {
+        if (!ok)
+            return false;
+        return bus_read(h, pa, size, out) ? true : access_fault(h, va, ACCESS_READ);
+    }
+    switch (size) {
+    case 1: *out = *at; break;
+    case 2: *out = *(const uint16_t *)at; break;
+    case 4: *out = *(const uint32_t *)at; break;
+    default: *out = *(const uint64_t *)at; break;
+    }
+    return true;
+}
+
+bool mem_store_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t value)
+{
+    if (va & (size - 1)) {
+        uint8_t *part[2];
+        uint32_t first;
+        if (!span_pointers(h, va, size, ACCESS_WRITE, part, &first))
+            return false;
+        for (uint32_t i = 0; i < size; i++)
+            *(i < first ? part[0] + i : part[1] + (i - first)) = (uint8_t)(value >> (8 * i));
+        return true;
+    }
+    uint64_t pa;
+    bool ok;
+    uint8_t *at = host_pointer(h, va, ACCESS_WRITE, &pa, &ok);
+    if (!at) {
+        if (!ok)
+            return false;
+        return bus_write(h, pa, size, value) ? true : access_fault(h, va, ACCESS_WRITE);
+    }
+    switch (size) {
+    case 1: *at = (uint8_t)value; break;
+    case 2: *(uint16_t *)at = (uint16_t)value; break;
+    case 4: *(uint32_t *)at = (uint32_t)value; break;
+    default: *(uint64_t *)at = value; break;
+    }
+    htif(pa);
+    return true;
+}
+
+uint8_t *mem_amo(struct Hart *h, uint64_t va, uint32_t size, bool write)
+{
+    uint32_t access = write ? ACCESS_WRITE : ACCESS_READ;
+    if (va & (size - 1)) {
+        access_fault(h, va, access);
+        return NULL;
+    }
+    uint64_t d = *(uint64_t *)mem_at((write ? h->tlb_write : h->tlb_read) + ((uint32_t)(va >> 9) & h->tlb_mask)) ^ va;
+    if ((d & h->tlb_hit) == 0)
+        return (uint8_t *)mem_at((uint32_t)d);
+    uint64_t pa;
+    bool ok;
+    uint8_t *at = host_pointer(h, va, access, &pa, &ok);
+    if (!at && ok)
+        access_fault(h, va, access);
+    return at;
+}
