@@ -3,7 +3,6 @@
  */
 #include "machine.h"
 
-#include <string.h>
 
 #include "bus.h"
 #include "csr.h"

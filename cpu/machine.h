@@ -3,10 +3,15 @@
 #define HARTWELL_MACHINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "atomics.h"
 #include "generated/layout.h"
+
+/* There is no C library in the Wasm build; there these become instructions. */
+void *memset(void *to, int byte, size_t count);
+void *memcpy(void *restrict to, const void *restrict from, size_t count);
 
 #define EXPORT __attribute__((visibility("default")))
 

@@ -4,7 +4,6 @@
  */
 #include "mmu.h"
 
-#include <string.h>
 
 #include "bus.h"
 #include "csr.h"
@@ -298,6 +297,8 @@ void tlb_flush_local(struct Hart *h)
         journal_flush(h, set, TABLE_READ, false);
         journal_flush(h, set, TABLE_WRITE, false);
     }
+    h->super_low[0] = ~0ull; /* the user half has no global pages */
+    h->super_high[0] = 0;
     code_flush_fetch(h);
 }
 
@@ -317,8 +318,8 @@ void tlb_flush_page(struct Hart *h, uint64_t va)
 {
     uint32_t half = va >> 63, index = tlb_index(va);
     const uint64_t giga = 1ull << 30;
-    if (h->super_low[half] <= h->super_high[half] && va + giga >= h->super_low[half] &&
-        va - h->super_high[half] + giga <= 2 * giga) {
+    uint64_t low = h->super_low[half], high = h->super_high[half];
+    if (low <= high && (va >= low || low - va < giga) && (va <= high || va - high < giga)) {
         tlb_flush_all(h);
         return;
     }

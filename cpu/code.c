@@ -1,0 +1,201 @@
+/* Pages of decoded instructions, and how they learn that their bytes changed.
+ *
+ * RISC-V promises new code only after fence.i, and that is when we look: a
+ * page that holds decoded code is kept out of every hart's write table, so the
+ * first write to it comes through the gate in mmu.c, which takes the mark off,
+ * counts page_gen up and puts the page's number in the code ring.  fence.i
+ * reads the ring from where this hart stopped and drops what it has of those
+ * pages.  It costs in proportion to what was written, not to what is cached.
+ *
+ * Marking a page is a shootdown: other harts may have it writable, and take it
+ * out when they look up (ATTENTION_CODE), reporting a write if they had it.
+ */
+
+#include "decode.h"
+#include "mmu.h"
+
+#define NO_PAGE (~0u)
+#define EVICT_BATCH 32 /* slots given up together, as each time costs all fetch translations */
+
+struct FetchEntry {
+    uint64_t tag; /* va page | generation << 2 | mode; 0: empty */
+    uint32_t entries;
+    uint32_t slot;
+};
+
+_Static_assert(sizeof(struct Insn) == 8, "an entry of a decoded page");
+
+static struct FetchEntry *fetch_table(const struct Hart *h)
+{
+    return (struct FetchEntry *)mem_at(MACHINE->fetch_offset + h->id * MACHINE->fetch_stride);
+}
+
+static uint32_t ram_pages(void) { return (uint32_t)(MACHINE->ram_bytes >> 12); }
+
+/* Per hart: slot + 1 of each RAM page, then each slot's page and generation. */
+static uint16_t *slot_map(const struct Hart *h)
+{
+    return (uint16_t *)mem_at(MACHINE->slot_map_offset + h->id * MACHINE->slot_map_stride);
+}
+static uint32_t *slot_page(const struct Hart *h) { return (uint32_t *)mem_at((mem_offset(slot_map(h) + ram_pages()) + 3) & ~3u); }
+static uint32_t *slot_generation(const struct Hart *h) { return slot_page(h) + DECODE_SLOTS; }
+
+static struct Insn *slot_entries(const struct Hart *h, uint32_t slot)
+{
+    return (struct Insn *)mem_at(MACHINE->decode_offset + h->id * MACHINE->decode_stride) + slot * DECODE_ENTRIES;
+}
+
+static uint32_t *page_generation(uint32_t page) { return (uint32_t *)mem_at(MACHINE->page_gen_offset) + page; }
+static uint8_t *page_flags(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
+static uint32_t *code_ring(void) { return (uint32_t *)mem_at(MACHINE->code_ring_offset); }
+
+void code_init(struct Hart *h)
+{
+    memset(slot_map(h), 0, 2 * (size_t)ram_pages());
+    for (uint32_t slot = 0; slot < DECODE_SLOTS; slot++)
+        slot_page(h)[slot] = NO_PAGE;
+    memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
+    h->fetch_gen = 1;
+    h->decode_next = 0;
+    h->fetch_pin[0] = h->fetch_pin[1] = NO_PAGE;
+    h->code_seen = atomic_get(&MACHINE->code_head);
+}
+
+void code_flush_fetch(struct Hart *h)
+{
+    if (++h->fetch_gen < 1024)
+        return;
+    memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
+    h->fetch_gen = 1;
+}
+
+void code_written(uint32_t page)
+{
+    struct Machine *m = MACHINE;
+    lock(&m->code_lock);
+    if (__atomic_fetch_and(page_flags(page), (uint8_t)~PAGE_CODE, __ATOMIC_SEQ_CST) & PAGE_CODE) {
+        atomic_add(page_generation(page), 1);
+        code_ring()[m->code_head % CODE_RING_ENTRIES] = page;
+        atomic_set(&m->code_head, m->code_head + 1);
+    }
+    unlock(&m->code_lock);
+}
+
+static void code_mark(struct Hart *h, uint32_t page)
+{
+    struct Machine *m = MACHINE;
+    if (__atomic_fetch_or(page_flags(page), PAGE_CODE, __ATOMIC_SEQ_CST) & PAGE_CODE) {
+        /* Another hart's shootdown may still be under way; ours to wait for too. */
+        h->code_issued = atomic_get(&m->code_seq);
+        return;
+    }
+    tlb_drop_code_writes(h, false);
+    h->code_issued = atomic_add(&m->code_seq, 1) + 1;
+    for (uint32_t i = 0; i < m->hart_count; i++)
+        if (hart_at(i) != h)
+            hart_attend(hart_at(i), ATTENTION_CODE);
+}
+
+static void slot_drop(struct Hart *h, uint32_t slot)
+{
+    uint32_t page = slot_page(h)[slot];
+    if (page == NO_PAGE)
+        return;
+    slot_map(h)[page] = 0;
+    slot_page(h)[slot] = NO_PAGE;
+}
+
+/* A slot for a new page: first in, first out, but never one in use. */
+static uint32_t slot_take(struct Hart *h)
+{
+    uint32_t slot = h->decode_next;
+    while (slot == h->fetch_pin[0] || slot == h->fetch_pin[1])
+        slot = (slot + 1) % DECODE_SLOTS;
+    h->decode_next = (slot + 1) % DECODE_SLOTS;
+    if (slot_page(h)[slot] == NO_PAGE)
+        return slot;
+    for (uint32_t i = 0; i < EVICT_BATCH; i++) {
+        uint32_t next = (slot + i) % DECODE_SLOTS;
+        if (next != h->fetch_pin[0] && next != h->fetch_pin[1])
+            slot_drop(h, next);
+    }
+    code_flush_fetch(h);
+    return slot;
+}
+
+static uint32_t slot_of(struct Hart *h, uint32_t page)
+{
+    uint16_t mapped = slot_map(h)[page];
+    if (mapped)
+        return mapped - 1u;
+    uint32_t slot = slot_take(h);
+    struct Insn *entries = slot_entries(h, slot);
+    /* The generation first: bytes read later can only be newer than it says. */
+    slot_generation(h)[slot] = atomic_get(page_generation(page));
+    code_mark(h, page);
+    memset(entries, 0, DECODE_ENTRIES * sizeof *entries);
+    entries[2048].op = OP_PAGE_END;
+    slot_page(h)[slot] = page;
+    slot_map(h)[page] = (uint16_t)(slot + 1);
+    h->stat_decoded++;
+    return slot;
+}
+
+struct Insn *code_fetch(struct Hart *h, uint64_t va)
+{
+    struct FetchEntry *e = &fetch_table(h)[va >> 12 & (FETCH_TLB_ENTRIES - 1)];
+    uint64_t tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
+    if (__builtin_expect(e->tag != tag, 0)) {
+        uint64_t pa;
+        bool global, superpage;
+        if (!mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, false, &pa, &global, &superpage))
+            return NULL;
+        if (!ram_at(pa, 2)) {
+            trap_raise(h, CAUSE_FETCH_ACCESS, va);
+            return NULL;
+        }
+        uint32_t slot = slot_of(h, (uint32_t)((pa - RAM_BASE) >> 12));
+        tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
+        *e = (struct FetchEntry){tag, mem_offset(slot_entries(h, slot)), slot};
+    }
+    if (h->fetch_pin[0] != e->slot) {
+        h->fetch_pin[1] = h->fetch_pin[0];
+        h->fetch_pin[0] = e->slot;
+    }
+    return (struct Insn *)mem_at(e->entries);
+}
+
+const uint8_t *code_bytes(struct Hart *h, const struct Insn *page)
+{
+    uint32_t slot = (uint32_t)(page - slot_entries(h, 0)) / DECODE_ENTRIES;
+    return (const uint8_t *)mem_at(MACHINE->ram_offset) + (size_t)slot_page(h)[slot] * 4096;
+}
+
+void code_synchronize(struct Hart *h)
+{
+    struct Machine *m = MACHINE;
+    h->stat_fence_i++;
+    for (uint32_t i = 0; i < m->hart_count; i++)
+        if (hart_at(i) != h)
+            hart_await_ack(h, hart_at(i), &hart_at(i)->code_ack, h->code_issued);
+    uint32_t head = atomic_get(&m->code_head);
+    bool all = head - h->code_seen > CODE_RING_ENTRIES / 2, dropped = false;
+    const uint32_t *pages = slot_page(h), *generations = slot_generation(h);
+    uint32_t count = all ? DECODE_SLOTS : head - h->code_seen;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t slot = i;
+        if (!all) {
+            uint16_t mapped = slot_map(h)[code_ring()[(h->code_seen + i) % CODE_RING_ENTRIES]];
+            if (!mapped)
+                continue;
+            slot = mapped - 1u;
+        }
+        if (pages[slot] == NO_PAGE || generations[slot] == atomic_get(page_generation(pages[slot])))
+            continue;
+        slot_drop(h, slot);
+        dropped = true;
+    }
+    h->code_seen = head;
+    if (dropped)
+        code_flush_fetch(h);
+}
