@@ -1,0 +1,191 @@
+"""The platform in a browser worker and in Node: Pyodide on the JavaScript glue.
+
+The glue is web/core.mjs (a machine's memory and workers) and a host object
+that web/supervisor.mjs or web/node/host.mjs makes; this module gives them the
+shape of `hartwell.platform`.  Only this room knows JavaScript.
+
+Costs shape it: a call of a bound JavaScript function takes under a
+microsecond, a typed array made for Python takes five, so small reads and
+writes go through one staging buffer in Python's heap and large ones through a
+view of the machine's memory.  Kernels and disks never enter Python's heap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
+
+from hartwell.errors import HartwellError, NotSupported
+from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, MemoryPlan
+from hartwell.platform import Blob, Core
+
+STAGE_BYTES = 16384
+HART_BUDGET = 100_000  # instructions between two returns of hart_run
+
+
+class JavaScriptBlob:
+    """Bytes that JavaScript holds."""
+
+    def __init__(self, host_blob: Any) -> None:
+        self.host_blob = host_blob
+        self.size = int(host_blob.size)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """`count` bytes from `offset`; shorter at the end."""
+        return bytes(self.host_blob.slice(offset, count).to_bytes())
+
+
+class PythonBlob:
+    """Bytes that Python already has."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = memoryview(data)
+        self.size = len(data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """`count` bytes from `offset`; shorter at the end."""
+        return self.data[offset : offset + count].tobytes()
+
+
+class JavaScriptCore:
+    """A machine's memory and the supervisor's instance of cpu.wasm (`platform.Core`)."""
+
+    def __init__(self, plan: MemoryPlan, host_core: Any) -> None:
+        self.plan = plan
+        self._core = host_core
+        self._stage = bytearray(STAGE_BYTES)
+        self._staged = memoryview(self._stage)
+        self._proxy = create_proxy(self._stage)
+        host_core.stageWith(self._proxy)
+        # Bound once: looking a method up costs more than calling it.
+        self._pull, self._push, self._view = host_core.pull, host_core.push, host_core.view
+        self._call, self._wait, self._block = host_core.call, host_core.wait, host_core.block
+        self.load = host_core.load
+        self.or_ = getattr(host_core, "or")
+        self.and_ = getattr(host_core, "and")
+        self.store = host_core.store
+        self.notify = host_core.notify
+        self.fill = host_core.fill
+
+    @property
+    def failure(self) -> str | None:
+        """Why a hart's worker ended by itself (a trap in cpu.wasm), else None."""
+        text = self._core.failure
+        return None if text is None else str(text)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Bytes of linear memory; BadAddress is the caller's business, outside is an IndexError."""
+        self._check(offset, count)
+        if count <= STAGE_BYTES:
+            self._pull(offset, count)
+            return self._staged[:count].tobytes()
+        return bytes(self._view(offset, count).to_bytes())
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Copies `data` into linear memory at `offset`."""
+        count = len(data)
+        self._check(offset, count)
+        if count <= STAGE_BYTES:
+            self._stage[:count] = data
+            self._push(offset, count)
+        else:
+            self._view(offset, count).assign(data)
+
+    def place(self, blob: Blob, source: int, offset: int, count: int) -> None:
+        """Copies blob[source:source+count] to linear memory at `offset`."""
+        self._check(offset, count)
+        if source < 0 or source + count > blob.size:
+            raise IndexError(f"bytes {source} to {source + count} of a blob of {blob.size} bytes")
+        if isinstance(blob, JavaScriptBlob):
+            self._core.place(blob.host_blob, source, offset, count)
+        else:
+            self.write(offset, blob.read(source, count))
+
+    def call(self, export: str, *arguments: int | float) -> int:
+        """Calls an export of cpu.wasm on this thread."""
+        try:
+            return int(self._call(export, *arguments))
+        except JsException as error:
+            raise HartwellError(f"{export}{arguments} in cpu.wasm: {error}") from None
+
+    async def start_harts(self) -> None:
+        """One worker per hart, each in hart_run till the machine stops.  May be
+        called again after a stop: workers that live are used again."""
+        try:
+            await self._core.startHarts()
+        except JsException as error:
+            raise HartwellError(f"a hart's worker did not start: {error}") from None
+
+    async def wait(self, offset: int, value: int, timeout: float) -> None:
+        """Awaits until the word differs from `value`, `timeout` seconds at most."""
+        await self._wait(offset, value, timeout * 1000)
+
+    def block(self, offset: int, value: int, timeout: float) -> bool:
+        """As `wait`, but this thread sleeps: for the few milliseconds that a
+        pause takes.  True when the word differs from `value`."""
+        return bool(self._block(offset, value, timeout * 1000))
+
+    async def join(self) -> None:
+        """Until every hart's worker has left hart_run."""
+        await self._core.join()
+
+    def terminate(self) -> None:
+        """Ends all workers at once and lets the memory go."""
+        self._core.terminate()
+        self._proxy.destroy()
+
+    def _check(self, offset: int, count: int) -> None:
+        if offset < 0 or count < 0 or offset + count > self.plan.total_bytes:
+            raise IndexError(
+                f"bytes {offset:#x} to {offset + count:#x} are outside the machine's "
+                f"{self.plan.total_bytes:#x} bytes of linear memory"
+            )
+
+
+class JavaScriptPlatform:
+    """The place itself (`platform.Platform`); `host` is the glue's object."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.name = str(host.name)
+
+    async def create(self, plan: MemoryPlan) -> Core:
+        """A fresh zeroed memory and an instance of cpu.wasm on it."""
+        numbers = {
+            "pages": plan.wasm_pages,
+            "harts": plan.harts,
+            "stackBase": STACK_BASE,
+            "stackSize": STACK_SIZE,
+            "supervisorThread": MAX_HARTS,
+            "budget": HART_BUDGET,
+            "again": CONSTANTS["RUN_BUDGET"],
+            "crash": CONSTANTS["STOP_CRASH"],
+        }
+        try:
+            return JavaScriptCore(plan, await self.host.create(json.dumps(numbers)))
+        except JsException as error:
+            raise NotSupported(str(error.message)) from None
+
+    async def fetch(self, source: str) -> Blob:
+        """A name below ``static/``, a path (Node) or a URL, with progress."""
+        try:
+            found = await self.host.fetch(source)
+        except JsException as error:
+            raise HartwellError(f"{source} could not be read: {error.message}") from None
+        if found is None:
+            raise FileNotFoundError(f"{source}: not found")
+        return JavaScriptBlob(found)
+
+    def blob(self, data: bytes) -> Blob:
+        """A blob of bytes that Python already has."""
+        return PythonBlob(data)
+
+    def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
+        """Tells the page (or the terminal) of an event."""
+        if kind == "console":
+            self.host.console(to_js(payload["data"]))
+        else:
+            self.host.emit(kind, json.dumps(dict(payload)))

@@ -1,0 +1,143 @@
+/** The Linux console: an xterm.js terminal that the guest sees as its own. */
+
+import { FitAddon } from "./static/xterm/addon-fit.mjs";
+import { Unicode11Addon } from "./static/xterm/addon-unicode11.mjs";
+import { WebLinksAddon } from "./static/xterm/addon-web-links.mjs";
+import { WebglAddon } from "./static/xterm/addon-webgl.mjs";
+import { Terminal } from "./static/xterm/xterm.mjs";
+
+import { settings } from "./settings.mjs";
+import { terminalTheme } from "./theme.mjs";
+
+const SCROLLBACK_LINES = 10000;
+const SETTLE_MS = 80; // a dragged window tells the guest its size once, at rest
+const FONTS = '"JetBrains Mono", "Cascadia Mono", "SF Mono", Menlo, "DejaVu Sans Mono", "Liberation Mono", monospace';
+
+const encoder = new TextEncoder();
+
+export class ConsoleElement extends HTMLElement {
+  /** @type {Terminal} */
+  terminal;
+  /** One-shot modifier of the touch keys: the next letter goes out as Ctrl+letter. */
+  control = false;
+  #fit = new FitAddon();
+
+  connectedCallback() {
+    this.terminal = new Terminal({
+      allowProposedApi: true, // unicode11
+      cursorBlink: true,
+      fontFamily: FONTS,
+      fontSize: settings.fontSize,
+      minimumContrastRatio: 4.5,
+      scrollback: SCROLLBACK_LINES,
+      screenReaderMode: settings.screenReader,
+      theme: terminalTheme(),
+    });
+    const { terminal } = this;
+    terminal.loadAddon(this.#fit);
+    terminal.loadAddon(new Unicode11Addon());
+    terminal.unicode.activeVersion = "11";
+    terminal.loadAddon(new WebLinksAddon(openLink));
+    terminal.open(this);
+    this.#useWebgl();
+    terminal.textarea?.setAttribute("aria-label", "Linux console");
+    terminal.attachCustomKeyEventHandler((event) => this.#key(event));
+    terminal.onData((data) => this.#send(this.#withControl(data)));
+    terminal.onBinary((data) => this.dispatchEvent(inputEvent(Uint8Array.from(data, (c) => c.charCodeAt(0)))));
+    terminal.onResize(({ cols, rows }) => this.dispatchEvent(new CustomEvent("size", { detail: { cols, rows } })));
+
+    let timer = 0;
+    new ResizeObserver(() => {
+      clearTimeout(timer);
+      timer = setTimeout(() => this.fit(), SETTLE_MS);
+    }).observe(this);
+    this.fit();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      terminal.options.theme = terminalTheme();
+    });
+    settings.addEventListener("change", () => {
+      terminal.options.fontSize = settings.fontSize;
+      terminal.options.screenReaderMode = settings.screenReader;
+      this.fit();
+    });
+  }
+
+  /** Makes the terminal as large as its place, which tells the guest. */
+  fit() {
+    if (this.offsetParent && this.clientWidth > 0) this.#fit.fit();
+  }
+
+  focus() {
+    this.terminal.focus();
+  }
+
+  /** @param {Uint8Array} data */
+  write(data) {
+    this.terminal.write(data);
+  }
+
+  /** Sends keys as if typed. @param {string} data */
+  type(data) {
+    this.#send(this.#withControl(data));
+  }
+
+  /** @param {string} data */
+  #send(data) {
+    this.dispatchEvent(inputEvent(encoder.encode(data)));
+  }
+
+  /** @param {string} data */
+  #withControl(data) {
+    if (!this.control || data.length !== 1) return data;
+    this.control = false;
+    this.dispatchEvent(new CustomEvent("controlused"));
+    return String.fromCharCode(data.toUpperCase().charCodeAt(0) & 0x1f);
+  }
+
+  /**
+   * Copy and paste as terminals on Linux have them, since Ctrl+C is the guest's.
+   * @param {KeyboardEvent} event
+   * @returns {boolean} whether xterm.js shall go on with the key
+   */
+  #key(event) {
+    if (event.altKey && event.shiftKey && event.code.startsWith("Digit")) return false; // the page's (dock.mjs)
+    if (!event.ctrlKey || !event.shiftKey || event.altKey) return true;
+    if (event.code === "KeyC") {
+      event.preventDefault(); // in Chromium: the inspector
+      if (event.type === "keydown" && this.terminal.hasSelection()) {
+        void navigator.clipboard?.writeText(this.terminal.getSelection());
+      }
+      return false;
+    }
+    return event.code !== "KeyV"; // the browser answers with a paste event
+  }
+
+  #useWebgl() {
+    try {
+      const webgl = new WebglAddon();
+      // A lost context (GPU reset, many tabs): the DOM renderer takes over.
+      webgl.onContextLoss(() => webgl.dispose());
+      this.terminal.loadAddon(webgl);
+      this.renderer = "webgl";
+    } catch {
+      this.renderer = "dom"; // no WebGL2 here
+    }
+  }
+}
+
+/** @param {Uint8Array} data */
+function inputEvent(data) {
+  return new CustomEvent("keys", { detail: data });
+}
+
+/**
+ * @param {MouseEvent} event
+ * @param {string} uri
+ */
+function openLink(event, uri) {
+  if (event.ctrlKey || event.metaKey || matchMedia("(pointer: coarse)").matches) {
+    window.open(uri, "_blank", "noopener,noreferrer");
+  }
+}
+
+customElements.define("hw-console", ConsoleElement);

@@ -1,0 +1,44 @@
+/**
+ * The worker of one hart: an instance of cpu.wasm that runs until the machine
+ * stops.
+ *
+ * Gets {type: "prepare", module, memory, place, hart, budget, again}, answers
+ * {type: "prepared"}; gets {type: "run"}, answers {type: "stopped"} when
+ * hart_run is left for good, or {type: "failed", message} when it trapped.
+ * Pausing and waiting for interrupts happen inside hart_run, so a hart at work
+ * reads no messages; the machine's memory is how it is reached.
+ */
+
+import { instantiate } from "./instance.mjs";
+import { listen, post } from "./port.mjs";
+
+/** @type {() => void} */
+let run = () => {
+  throw new Error("this hart was asked to run before it was prepared");
+};
+
+/** @param {any} message */
+async function prepare({ module, memory, place, hart, budget, again }) {
+  const exports = await instantiate(module, memory, place);
+  const hartRun = /** @type {(hart: number, budget: number, flags: number) => number} */ (exports.hart_run);
+  run = () => {
+    // Leaving Wasm every `budget` instructions lets the engine move the
+    // interpreter to its optimised code: V8 never replaces a running function.
+    while (hartRun(hart, budget, 0) === again);
+  };
+}
+
+listen(async (message) => {
+  try {
+    if (message.type === "prepare") {
+      await prepare(message);
+      post({ type: "prepared" });
+    } else if (message.type === "run") {
+      run();
+      post({ type: "stopped" });
+    }
+  } catch (error) {
+    const { name, message: text, stack } = /** @type {Error} */ (error);
+    post({ type: "failed", message: `${name}: ${text}`, stack });
+  }
+});

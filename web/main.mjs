@@ -1,0 +1,149 @@
+/**
+ * The page: puts its rooms together and passes between them what they say.
+ *
+ * No machine logic lives here.  Every button is a call of the Python API
+ * through `act()`; everything shown comes from the supervisor's events.
+ */
+
+import "./console.mjs";
+import "./controls.mjs";
+import "./dock.mjs";
+import "./keys.mjs";
+import "./notice.mjs";
+import "./progress.mjs";
+import "./status.mjs";
+
+import { parseOptions, pythonCall } from "./options.mjs";
+import { HartsPanel } from "./panels/harts.mjs";
+import { MachinePanel } from "./panels/machine.mjs";
+import { NumbersPanel } from "./panels/numbers.mjs";
+import { PythonPanel } from "./panels/python.mjs";
+import { missing } from "./requirements.mjs";
+import { Supervisor } from "./supervisor-client.mjs";
+
+/** @typedef {import("./status.mjs").State} State */
+
+const find = (/** @type {string} */ name) => /** @type {any} */ (document.querySelector(name));
+
+/** @type {import("./console.mjs").ConsoleElement} */
+const consoleElement = find("hw-console");
+/** @type {import("./controls.mjs").ControlsElement} */
+const controls = find("hw-controls");
+/** @type {import("./dock.mjs").DockElement} */
+const dock = find("hw-dock");
+/** @type {import("./notice.mjs").NoticeElement} */
+const notice = find("hw-notice");
+/** @type {import("./progress.mjs").ProgressElement} */
+const progress = find("hw-progress");
+/** @type {import("./status.mjs").StatusElement} */
+const status = find("hw-status");
+
+/** @type {State} */
+let state = { state: "loading" };
+
+/** @param {State} next */
+function show(next) {
+  const before = state;
+  state = next;
+  status.show(state);
+  controls.show(state);
+  document.title = state.image ? `${state.image} ${state.state} – Hartwell` : "Hartwell";
+  if (state.state !== "loading") progress.done();
+  if (state.error && state.error !== before.error) {
+    notice.show({
+      title: state.state === "crashed" ? "The machine has crashed." : "Something went wrong.",
+      text: `${state.error} — Reset starts it again; what the console shows stays.`,
+    });
+  }
+}
+
+/** @param {Supervisor} supervisor */
+function connect(supervisor) {
+  supervisor.addEventListener("state", (event) => show(/** @type {CustomEvent} */ (event).detail));
+  supervisor.addEventListener("progress", (event) => {
+    if (state.state === "loading") progress.report(/** @type {CustomEvent} */ (event).detail);
+  });
+  supervisor.addEventListener("console", (event) => {
+    progress.done();
+    consoleElement.write(/** @type {CustomEvent} */ (event).detail.data);
+  });
+  supervisor.addEventListener("failed", (event) => {
+    const { name, message } = /** @type {CustomEvent} */ (event).detail;
+    show({ state: "stopped" });
+    notice.show({ title: "Python did not start, so there is no machine.", text: `${name}: ${message}`, lasting: true });
+    controls.show({ state: "loading" }); // without Python no button can do anything
+  });
+  consoleElement.addEventListener("keys", (event) => supervisor.input(/** @type {CustomEvent} */ (event).detail));
+  const size = ({ cols, rows } = consoleElement.terminal) => supervisor.resize(cols, rows);
+  consoleElement.addEventListener("size", () => size());
+  size();
+}
+
+/**
+ * Runs a call of the public API for a button; an error goes to the bar.
+ *
+ * @param {Supervisor} supervisor
+ * @param {string} call
+ */
+async function act(supervisor, call) {
+  notice.clear();
+  try {
+    return await supervisor.python(call);
+  } catch (error) {
+    const { name, message, traceback } = /** @type {any} */ (error);
+    notice.show({ title: `${name}: ${message}`, text: `This was the answer to ${call}`, details: traceback });
+    if (state.state === "loading") show({ ...state, state: "stopped" });
+    return null;
+  }
+}
+
+function start() {
+  const shortfall = missing();
+  if (shortfall) {
+    const { name, title, advice } = shortfall;
+    show({ state: "stopped" });
+    controls.show({ state: "loading" });
+    notice.show({ title, text: advice, lasting: true });
+    const refusal = Promise.reject(Object.assign(new Error(`${title} ${advice}`), { name }));
+    refusal.catch(() => {}); // the notice has said it
+    window.hartwell = { ready: refusal, python: () => refusal, terminal: consoleElement.terminal };
+    return;
+  }
+
+  const supervisor = new Supervisor();
+  window.hartwell = {
+    ready: supervisor.ready,
+    python: (code) => supervisor.python(code),
+    terminal: consoleElement.terminal,
+  };
+  connect(supervisor);
+
+  /** @type {import("./options.mjs").Options} */
+  let options = { boot: false, machine: {} };
+  try {
+    options = parseOptions(location.search);
+  } catch (error) {
+    notice.show({ title: /** @type {Error} */ (error).message });
+  }
+  controls.bootCall = `machine = await ${pythonCall("Machine.boot", options.machine)}`;
+  controls.addEventListener("call", (event) => {
+    consoleElement.focus();
+    void act(supervisor, /** @type {CustomEvent} */ (event).detail);
+  });
+
+  const page = { supervisor, act: (/** @type {string} */ call) => act(supervisor, call), state: () => state, options: options.machine };
+  dock.leave = () => consoleElement.focus();
+  dock.connect(page, [MachinePanel, PythonPanel, HartsPanel, NumbersPanel]);
+  find("hw-keys").connect(consoleElement);
+  consoleElement.focus();
+
+  supervisor.ready.then(
+    () => {
+      if (options.boot) void act(supervisor, controls.bootCall);
+      else if (state.state === "loading") show({ ...state, state: "stopped" });
+    },
+    () => {},
+  );
+}
+
+start();

@@ -1,0 +1,57 @@
+/**
+ * The address's parameters, and the Python they stand for.
+ *
+ *     ?image=debian&harts=2&memory=512M&append=quiet&kernel=…&initrd=…&boot=no
+ *
+ * All are optional.  What a value may be is Python's to judge (`Machine.boot`
+ * names what is wrong); here only its shape is.
+ *
+ * @typedef {object} Options
+ * @property {boolean} boot whether to boot when the page is loaded
+ * @property {Record<string, string | number>} machine arguments of Machine.boot
+ */
+
+const TEXTS = ["image", "memory", "append", "kernel", "initrd", "firmware"];
+const FLAGS = new Map([["yes", true], ["1", true], ["true", true], ["no", false], ["0", false], ["false", false]]);
+
+/**
+ * @param {string} search location.search
+ * @returns {Options} throws an Error that says which parameter is wrong
+ */
+export function parseOptions(search) {
+  /** @type {Options} */
+  const options = { boot: true, machine: {} };
+  for (const [name, value] of new URLSearchParams(search)) {
+    if (TEXTS.includes(name)) {
+      options.machine[name] = value;
+    } else if (name === "harts") {
+      if (!/^-?\d+$/.test(value)) throw new Error(`harts=${value} in the address: it must be a whole number, such as 2`);
+      options.machine.harts = Number(value);
+    } else if (name === "boot") {
+      const flag = FLAGS.get(value.toLowerCase());
+      if (flag === undefined) throw new Error(`boot=${value} in the address: it must be yes or no`);
+      options.boot = flag;
+    } else {
+      const known = ["harts", "boot", ...TEXTS].join(", ");
+      throw new Error(`${name} in the address is no parameter of this page; those are ${known}`);
+    }
+  }
+  return options;
+}
+
+/**
+ * A Python call as text, e.g. `Machine.boot(image="debian", harts=2)`.
+ *
+ * @param {string} name
+ * @param {Record<string, string | number>} keywords
+ */
+export function pythonCall(name, keywords) {
+  const parts = Object.entries(keywords).map(([key, value]) => `${key}=${pythonLiteral(value)}`);
+  return `${name}(${parts.join(", ")})`;
+}
+
+/** @param {string | number} value */
+export function pythonLiteral(value) {
+  // JSON's strings are Python's, but for surrogates, which an address cannot have.
+  return typeof value === "number" ? String(value) : JSON.stringify(value);
+}

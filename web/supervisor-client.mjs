@@ -1,0 +1,124 @@
+/**
+ * The page's one line to the supervisor: calls that answer, events that tell.
+ *
+ * Events (CustomEvent, `detail` is the message of docs/contracts.md):
+ * "ready", "state", "console", "progress", "print", "failed".
+ */
+
+/** An error that Python raised. */
+export class PythonError extends Error {
+  /** @param {{name: string, message: string, traceback: string}} error */
+  constructor({ name, message, traceback }) {
+    super(message);
+    this.name = name;
+    this.traceback = traceback;
+  }
+}
+
+export class Supervisor extends EventTarget {
+  /** @type {Worker} */
+  #worker;
+  /** @type {Map<number, {resolve: (value: any) => void, reject: (error: Error) => void}>} */
+  #calls = new Map();
+  #next = 1;
+  /** @type {Int32Array | null} */
+  #interrupt = null;
+
+  constructor() {
+    super();
+    this.#worker = new Worker(new URL("supervisor.mjs", import.meta.url), { type: "module", name: "supervisor" });
+    /** @type {Promise<any>} the "ready" message, once Python is up */
+    this.ready = new Promise((resolve, reject) => {
+      this.addEventListener("ready", (event) => resolve(/** @type {CustomEvent} */ (event).detail), { once: true });
+      this.addEventListener(
+        "failed",
+        (event) => reject(Object.assign(new Error(), /** @type {CustomEvent} */ (event).detail)),
+        { once: true },
+      );
+    });
+    this.ready.catch(() => {}); // the "failed" event is shown; who awaits hears it too
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      const message = `The supervisor's worker did not start: ${event.message || "its module could not be loaded"}`;
+      this.#tell("failed", { type: "failed", name: "WorkerFailed", message });
+    };
+  }
+
+  /**
+   * Runs Python with top-level await in the lasting namespace.
+   *
+   * @param {string} code
+   * @returns {Promise<any>} the last expression's value; rejects with a PythonError
+   */
+  async python(code) {
+    return (await this.#ask({ type: "python", code: String(code) })).value;
+  }
+
+  /**
+   * As python(), for a console: how Python shows the value, "" for None.
+   *
+   * @param {string} code
+   * @returns {Promise<string>}
+   */
+  async show(code) {
+    return (await this.#ask({ type: "python", code, show: true })).value;
+  }
+
+  /** Ends what the Python console runs, with KeyboardInterrupt or CancelledError. */
+  interrupt() {
+    if (this.#interrupt) Atomics.store(this.#interrupt, 0, 2); // SIGINT
+    this.#post({ type: "interrupt" });
+  }
+
+  /** @param {Uint8Array} data keys, as the guest's terminal sends them */
+  input(data) {
+    this.#post({ type: "input", data });
+  }
+
+  /**
+   * @param {number} cols
+   * @param {number} rows
+   */
+  resize(cols, rows) {
+    this.#post({ type: "resize", cols, rows });
+  }
+
+  /** @param {any} message */
+  async #ask(message) {
+    await this.ready;
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      this.#calls.set(id, { resolve, reject });
+      this.#worker.postMessage({ ...message, id });
+    });
+  }
+
+  /** @param {any} message kept until the supervisor is up, in order */
+  #post(message) {
+    this.ready.then(() => this.#worker.postMessage(message), () => {});
+  }
+
+  /** @param {any} message */
+  #receive(message) {
+    const call = this.#calls.get(message.id);
+    if (message.type === "result") {
+      this.#calls.delete(message.id);
+      call?.resolve({ value: message.json === undefined ? null : JSON.parse(message.json) });
+    } else if (message.type === "error") {
+      this.#calls.delete(message.id);
+      call?.reject(new PythonError(message));
+    } else {
+      if (message.type === "ready" && message.interrupt) this.#interrupt = new Int32Array(message.interrupt);
+      this.#tell(message.type, message);
+    }
+  }
+
+  /**
+   * @param {string} type
+   * @param {any} detail
+   */
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,158 @@
+/**
+ * The supervisor: the worker in which Python owns the machine.
+ *
+ * Starts Python, gives it the glue it works through (`host`), and passes
+ * messages between it and the page; docs/contracts.md names them all.
+ */
+
+import { ByteBlob, download } from "./blob.mjs";
+import { createCore } from "./core.mjs";
+import { startPython } from "./python.mjs";
+import { browserStore } from "./snapshot-store.mjs";
+
+/** @typedef {import("./core.mjs").Cpu} Cpu */
+
+const STATIC = new URL("static/", new URL(".", location.href));
+
+/**
+ * @param {any} message
+ * @param {Transferable[]} [transfer]
+ */
+function post(message, transfer = []) {
+  self.postMessage(message, { transfer });
+}
+
+/** @type {import("./blob.mjs").Report} */
+const report = (what, loaded, total) => post({ type: "progress", what, loaded, total });
+
+/**
+ * @param {string} name below static/
+ * @param {string} what
+ * @param {import("./blob.mjs").Report} tell
+ */
+async function need(name, what, tell = report) {
+  const bytes = await download(new URL(name, STATIC), what, tell);
+  if (!bytes) throw new Error(`static/${name} is missing; run \`python3 serve.py\` once more, it builds what is absent`);
+  return bytes;
+}
+
+/** @type {Promise<Cpu> | undefined} */
+let cpu;
+
+/** @returns {Promise<Cpu>} */
+function loadCpu() {
+  cpu ??= need("cpu.wasm", "processor").then(async (bytes) => ({
+    bytes,
+    module: await WebAssembly.compile(/** @type {BufferSource} */ (bytes)),
+  }));
+  cpu.catch(() => (cpu = undefined));
+  return cpu;
+}
+
+/** @type {import("./core.mjs").Spawn} */
+function spawn(listen, name) {
+  const worker = new Worker(new URL("hart.mjs", import.meta.url), { type: "module", name });
+  worker.onmessage = (event) => listen(event.data);
+  worker.onerror = (event) => {
+    event.preventDefault();
+    listen({ type: "failed", message: event.message || "its worker did not start" });
+  };
+  return { post: (message) => worker.postMessage(message), terminate: () => worker.terminate() };
+}
+
+/** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
+const host = {
+  name: "browser",
+  /** @param {string} plan JSON of core.mjs's Plan */
+  create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** @param {string} source a name below static/, or a URL */
+  fetch: async (source) => {
+    const url = /^[a-z]+:\/\//i.test(source) ? new URL(source) : new URL(source, STATIC);
+    const bytes = await download(url, source, report);
+    return bytes && new ByteBlob(bytes);
+  },
+  /** @param {Uint8Array} data */
+  console: (data) => post({ type: "console", data }, [data.buffer]),
+  /**
+   * @param {string} kind
+   * @param {string} json
+   */
+  emit: (kind, json) => post({ ...JSON.parse(json), type: kind }),
+};
+
+/** @returns {Promise<import("./python.mjs").Wheel[]>} */
+async function loadWheels() {
+  /** @type {string[]} */
+  const names = JSON.parse(new TextDecoder().decode(await need("wheels/wheels.json", "wheels/wheels.json", () => {})));
+  return Promise.all(
+    names.map(async (name) => ({
+      name,
+      url: new URL(`wheels/${name}`, STATIC).href,
+      bytes: await need(`wheels/${name}`, `wheels/${name}`, () => {}),
+    })),
+  );
+}
+
+async function start() {
+  const indexURL = new URL("pyodide/", STATIC).href;
+  const [{ loadPyodide, version }, wheels] = await Promise.all([import(`${indexURL}pyodide.mjs`), loadWheels()]);
+  const began = performance.now();
+  const { pyodide, how, saved } = await startPython({
+    loadPyodide,
+    version,
+    indexURL,
+    engine: navigator.userAgent,
+    wheels,
+    store: browserStore,
+    print: (text, stream) => post({ type: "print", text, stream }),
+    report: (step) => report(step, 0, 0),
+  });
+  void saved.then((done) => post({ type: "snapshot", saved: done }));
+  pyodide.globals.set("_host", host);
+  const supervisor = pyodide.runPython(`
+import hartwell.supervisor
+from hartwell.platform.javascript import JavaScriptPlatform
+hartwell.supervisor.start(JavaScriptPlatform(_host))
+del _host, JavaScriptPlatform
+hartwell.supervisor
+`);
+  const run = supervisor.run;
+  const write = supervisor.write;
+  const resize = supervisor.resize;
+
+  self.onmessage = async ({ data: message }) => {
+    if (message.type === "input") {
+      write(message.data);
+    } else if (message.type === "resize") {
+      resize(message.cols, message.rows);
+    } else if (message.type === "python") {
+      const { id } = message;
+      try {
+        post({ type: "result", id, json: await run(message.code) });
+      } catch (error) {
+        post({ type: "error", id, ...pythonError(pyodide, error) });
+      }
+    }
+  };
+  post({ type: "ready", how, milliseconds: Math.round(performance.now() - began) });
+}
+
+/**
+ * Name, message and traceback of what a call of Python threw.
+ *
+ * @param {any} pyodide
+ * @param {any} error
+ */
+function pythonError(pyodide, error) {
+  if (error?.constructor?.name !== "PythonError") {
+    return { name: error?.name ?? "Error", message: String(error?.message ?? error), traceback: String(error?.stack ?? "") };
+  }
+  const lines = String(error.message).trimEnd().split("\n");
+  const last = lines.findLast((line) => /^[\w.]+(:|$)/.test(line)) ?? "";
+  const [, name = error.type, message = ""] = /^(?:[\w.]+\.)?(\w+)(?:: (.*))?$/s.exec(last) ?? [];
+  return { name, message, traceback: String(error.message) };
+}
+
+start().catch((error) => {
+  post({ type: "failed", name: error.name, message: String(error.message ?? error) });
+});
