@@ -11,6 +11,7 @@
 #include "csr.h"
 #include "interp.h"
 #include "mmu.h"
+#include "rtc.h"
 #include "trap.h"
 
 enum { HSM_STARTED = 0, HSM_STOPPED = 1, HSM_START_PENDING = 2, HSM_SUSPENDED = 4 };
@@ -92,6 +93,7 @@ void hart_timer_changed(uint32_t hart) { hart_attend(hart_at(hart), ATTENTION_IN
 void hart_timers(struct Hart *h)
 {
     uint64_t now = machine_time();
+    rtc_poll();
     uint32_t due = now >= MACHINE->aclint.mtimecmp[h->id] ? 1u << IRQ_MTI : 0, driven = 1u << IRQ_MTI;
     if (h->menvcfg & ENVCFG_STCE) {
         driven |= 1u << IRQ_STI;

@@ -1,0 +1,120 @@
+#include "virtio_queue.h"
+
+#include "mmu.h"
+
+enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_BYTES = 16 };
+enum { NO_INTERRUPT = 1 };
+
+struct Descriptor {
+    uint64_t address;
+    uint32_t length;
+    uint16_t flags, next;
+};
+
+bool queue_valid(const struct Virtqueue *q)
+{
+    uint32_t n = q->num;
+    if (n == 0 || n > 1024 || n & (n - 1) || q->desc % 16 || q->avail % 2 || q->used % 4)
+        return false;
+    return ram_at(q->desc, DESC_BYTES * n) && ram_at(q->avail, 6 + 2 * n) && ram_at(q->used, 6 + 8 * n);
+}
+
+/* The ring's parts were checked when the queue became ready. */
+static uint16_t *avail(const struct Virtqueue *q) { return (uint16_t *)(void *)ram_at(q->avail, 6 + 2 * q->num); }
+static uint16_t *used(const struct Virtqueue *q) { return (uint16_t *)(void *)ram_at(q->used, 6 + 8 * q->num); }
+
+static uint16_t load16(const uint16_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+static void store16(uint16_t *p, uint16_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+
+static bool add(struct Chain *chain, const struct Descriptor *d)
+{
+    if (chain->count == CHAIN_MAX)
+        return false;
+    struct Buffer *b = &chain->buffer[chain->count];
+    b->pa = d->address;
+    b->bytes = d->length;
+    b->writable = d->flags & DESC_WRITE;
+    b->at = ram_at(d->address, d->length);
+    /* Device-readable buffers come first (2.7.4.2). */
+    if (!b->at || (!b->writable && chain->count && chain->buffer[chain->count - 1].writable))
+        return false;
+    chain->count++;
+    return true;
+}
+
+/* Follows a chain through a table of `n` descriptors; a loop ends at CHAIN_MAX. */
+static bool follow(struct Virtio *v, struct Chain *chain, uint64_t table, uint32_t n, uint32_t index, bool indirect)
+{
+    for (;;) {
+        const struct Descriptor *in_ram;
+        if (index >= n || !(in_ram = (const struct Descriptor *)(void *)ram_at(table + index * DESC_BYTES, DESC_BYTES)))
+            return false;
+        struct Descriptor d = *in_ram; /* once: the driver may change it meanwhile */
+        if (d.flags & DESC_INDIRECT) {
+            if (indirect || !(v->driver_features & FEATURE_INDIRECT) || d.flags & DESC_NEXT || d.length == 0 ||
+                d.length % DESC_BYTES)
+                return false;
+            return follow(v, chain, d.address, d.length / DESC_BYTES, 0, true);
+        }
+        if (!add(chain, &d))
+            return false;
+        if (!(d.flags & DESC_NEXT))
+            return true;
+        index = d.next;
+    }
+}
+
+int queue_peek(struct Virtio *v, struct Virtqueue *q, struct Chain *chain)
+{
+    const uint16_t *ring = avail(q);
+    uint16_t waiting = (uint16_t)(load16(&ring[1]) - q->last_avail);
+    if (waiting == 0)
+        return CHAIN_NONE;
+    chain->count = 0;
+    chain->head = ring[2 + q->last_avail % q->num];
+    if (waiting > q->num || !follow(v, chain, q->desc, q->num, chain->head, false))
+        return CHAIN_BAD;
+    return CHAIN_FOUND;
+}
+
+void queue_push(struct Virtio *v, struct Virtqueue *q, const struct Chain *chain, uint32_t written)
+{
+    uint16_t *ring = used(q);
+    uint32_t *element = (uint32_t *)(void *)(ring + 2) + 2 * (q->used_index % q->num);
+    uint32_t left = written;
+    for (uint32_t i = 0; i < chain->count && left; i++) {
+        const struct Buffer *b = &chain->buffer[i];
+        if (!b->writable)
+            continue;
+        uint32_t here = b->bytes < left ? b->bytes : left;
+        ram_written(b->pa, here);
+        left -= here;
+    }
+    element[0] = chain->head;
+    element[1] = written;
+    q->last_avail++;
+    q->used_index++;
+    store16(&ring[1], q->used_index);
+    ram_written(q->used, 6 + 8 * q->num);
+    v->requests++;
+}
+
+bool queue_wants_interrupt(const struct Virtio *v, const struct Virtqueue *q, uint16_t before)
+{
+    const uint16_t *ring = avail(q);
+    uint16_t now = q->used_index;
+    if (now == before)
+        return false;
+    if (!(v->driver_features & FEATURE_EVENT_IDX))
+        return !(load16(&ring[0]) & NO_INTERRUPT);
+    uint16_t event = load16(&ring[2 + q->num]);
+    return (uint16_t)(now - event - 1) < (uint16_t)(now - before);
+}
+
+void queue_ask_notify(struct Virtio *v, struct Virtqueue *q)
+{
+    if (v->driver_features & FEATURE_EVENT_IDX) {
+        store16(used(q) + 2 + 4 * q->num, q->last_avail);
+        ram_written(q->used + 4 + 8 * q->num, 2);
+    }
+}
