@@ -7,11 +7,13 @@
 #define SEXT32(value) ((uint64_t)(int64_t)(int32_t)(value))
 #define BOX32(value) (0xffffffff00000000ull | (uint32_t)(value))
 
-/* High half of a product, from four of 32 bits: Wasm has no wider one. */
+/* High half of a product, from four of 32 bits: Wasm has no wider one.  The
+ * empty asm hides the pattern, else clang makes a 128-bit library call of it. */
 static inline uint64_t mul_high(uint64_t a, uint64_t b)
 {
     uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
     uint64_t middle = a1 * b0 + (a0 * b0 >> 32);
+    __asm__("" : "+r"(middle));
     uint64_t other = a0 * b1 + (uint32_t)middle;
     return a1 * b1 + (middle >> 32) + (other >> 32);
 }
