@@ -43,11 +43,16 @@ import elftools.elf.elffile, pyte
 import hartwell.supervisor, hartwell.platform.javascript
 `;
 
-/** Leaves no trace of the installer: it holds JavaScript objects, which a snapshot cannot keep. */
+/**
+ * Leaves no trace of the installer: it holds JavaScript objects, which a
+ * snapshot cannot keep.  Its modules' dictionaries are emptied since classes
+ * and functions of it live on in caches of the standard library.
+ */
 const FORGET_INSTALLER = `
 import gc, sys
 for name in [n for n in sys.modules if n.split(".")[0] in ("micropip", "packaging")]:
-    del sys.modules[name]
+    vars(sys.modules.pop(name)).clear()
+globals().pop("micropip", None)
 del name
 gc.collect()
 `;
@@ -103,14 +108,32 @@ function common({ indexURL, print }) {
  * @param {Uint8Array} snapshot
  */
 async function fromSnapshot(source, snapshot) {
-  const pyodide = await source.loadPyodide({ ...common(source), _loadSnapshot: snapshot });
+  const { default: createModule } = await import(`${source.indexURL}pyodide.asm.mjs`);
+  const pyodide = await source.loadPyodide({
+    ...common(source),
+    // A heap starts at its smallest; it must hold the snapshot's before that is copied over it.
+    createPyodideModule: async (/** @type {any} */ settings) => grown(await createModule(settings), snapshot.length),
+    _loadSnapshot: snapshot,
+    _snapshotDeserializer: () => ({}),
+  });
   const target = pyodide.runPython(SITE_PACKAGES);
-  for (const { name, bytes } of source.wheels) {
-    if (!isInstaller(name)) pyodide.unpackArchive(bytes, "wheel", { extractDir: target });
+  for (const { bytes } of source.wheels) {
+    pyodide.unpackArchive(bytes, "wheel", { extractDir: target });
   }
   // Every start from the same heap would draw the same random numbers.
   pyodide.runPython("import importlib, random; importlib.invalidate_caches(); random.seed()");
   return pyodide;
+}
+
+/**
+ * @param {any} module Emscripten's
+ * @param {number} bytes
+ */
+function grown(module, bytes) {
+  if (module.HEAP8.length < bytes) module._free(module._malloc(bytes - module.HEAP8.length));
+  // What malloc found free already is not enough if that was at the end.
+  if (module.HEAP8.length < bytes) module._free(module._malloc(bytes));
+  return module;
 }
 
 /** @param {Source} source */
@@ -123,6 +146,7 @@ async function normally(source) {
   // The list is complete, so nothing is looked up in an index: deps=False.
   await pyodide.runPythonAsync(`import micropip\nawait micropip.install(${JSON.stringify(urls)}, deps=False)`);
   await pyodide.runPythonAsync(WARM_UP);
+  await new Promise((resolve) => setTimeout(resolve, 0)); // lets finished promises go
   return pyodide;
 }
 
@@ -142,7 +166,9 @@ function isInstaller(name) {
 function keep(source, pyodide, key) {
   try {
     pyodide.runPython(FORGET_INSTALLER);
-    const snapshot = pyodide.makeMemorySnapshot();
+    // A heap with packages counts as foreign to Pyodide: the list is of files, which it does not keep.
+    for (const name of Object.keys(pyodide.loadedPackages)) delete pyodide.loadedPackages[name];
+    const snapshot = pyodide.makeMemorySnapshot({ serializer: leftover });
     return source.store.save(key, snapshot).then(
       () => true,
       (error) => (console.info("No snapshot of Python was kept; the next start is a normal one.", error), false),
@@ -151,4 +177,15 @@ function keep(source, pyodide, key) {
     console.info("No snapshot of Python could be made; the next start is a normal one.", error);
     return Promise.resolve(false);
   }
+}
+
+/**
+ * What the installer's last download leaves in the heap, used by nobody; any
+ * other JavaScript object there is a mistake, and then there is no snapshot.
+ *
+ * @param {unknown} object
+ */
+function leftover(object) {
+  if (object instanceof Response || object === Response.prototype.arrayBuffer) return "gone";
+  throw new Error(`the heap holds a JavaScript object: ${object}`);
 }

@@ -108,50 +108,44 @@ async function start() {
     report: (step) => report(step, 0, 0),
   });
   void saved.then((done) => post({ type: "snapshot", saved: done }));
+  const interrupt = new SharedArrayBuffer(4);
+  pyodide.setInterruptBuffer(new Int32Array(interrupt));
   pyodide.globals.set("_host", host);
-  const supervisor = pyodide.runPython(`
-import hartwell.supervisor
-from hartwell.platform.javascript import JavaScriptPlatform
-hartwell.supervisor.start(JavaScriptPlatform(_host))
-del _host, JavaScriptPlatform
-hartwell.supervisor
-`);
-  const run = supervisor.run;
-  const write = supervisor.write;
-  const resize = supervisor.resize;
+  const { ask, cancel, write, resize } = pyodide.runPython(SET_UP, { filename: "<glue>" }).toJs({ dict_converter: Object.fromEntries });
 
   self.onmessage = async ({ data: message }) => {
-    if (message.type === "input") {
+    const { type, id } = message;
+    if (type === "input") {
       write(message.data);
-    } else if (message.type === "resize") {
+    } else if (type === "resize") {
       resize(message.cols, message.rows);
-    } else if (message.type === "python") {
-      const { id } = message;
-      try {
-        post({ type: "result", id, json: await run(message.code) });
-      } catch (error) {
-        post({ type: "error", id, ...pythonError(pyodide, error) });
-      }
+    } else if (type === "interrupt") {
+      cancel();
+    } else if (type === "python") {
+      const answer = JSON.parse(await ask(message.code, message.show === true));
+      post({ type: "json" in answer ? "result" : "error", id, ...answer });
     }
   };
-  post({ type: "ready", how, milliseconds: Math.round(performance.now() - began) });
+  post({ type: "ready", how, interrupt, milliseconds: Math.round(performance.now() - began) });
 }
 
-/**
- * Name, message and traceback of what a call of Python threw.
- *
- * @param {any} pyodide
- * @param {any} error
- */
-function pythonError(pyodide, error) {
-  if (error?.constructor?.name !== "PythonError") {
-    return { name: error?.name ?? "Error", message: String(error?.message ?? error), traceback: String(error?.stack ?? "") };
-  }
-  const lines = String(error.message).trimEnd().split("\n");
-  const last = lines.findLast((line) => /^[\w.]+(:|$)/.test(line)) ?? "";
-  const [, name = error.type, message = ""] = /^(?:[\w.]+\.)?(\w+)(?:: (.*))?$/s.exec(last) ?? [];
-  return { name, message, traceback: String(error.message) };
-}
+/** Joins hartwell.supervisor to the glue and gives what messages call. */
+const SET_UP = `
+def _set_up(host):
+    import hartwell.supervisor as supervisor
+    from hartwell.platform.javascript import Answers, JavaScriptPlatform
+
+    supervisor.start(JavaScriptPlatform(host))
+    answers = Answers()
+    return {
+        "ask": lambda code, show: answers.ask(supervisor.show if show else supervisor.run, code),
+        "cancel": answers.cancel,
+        "write": lambda data: supervisor.write(data.to_bytes()),
+        "resize": supervisor.resize,
+    }
+
+_set_up(globals().pop("_host"))
+`;
 
 start().catch((error) => {
   post({ type: "failed", name: error.name, message: String(error.message ?? error) });

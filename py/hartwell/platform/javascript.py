@@ -12,8 +12,10 @@ view of the machine's memory.  Kernels and disks never enter Python's heap.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
@@ -189,3 +191,37 @@ class JavaScriptPlatform:
             self.host.console(to_js(payload["data"]))
         else:
             self.host.emit(kind, json.dumps(dict(payload)))
+
+
+class Answers:
+    """Runs the page's Python, one task per question, and puts every end in JSON:
+    ``{"json": ...}`` or ``{"name", "message", "traceback"}``."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def ask(self, run: Callable[[str], Awaitable[str]], code: str) -> str:
+        """`run(code)`'s text, or the error it ended with.  Nothing is raised."""
+        task: asyncio.Task[Any] = asyncio.ensure_future(run(code))  # type: ignore[arg-type]
+        self._tasks.add(task)
+        try:
+            return json.dumps({"json": await task})
+        except BaseException as error:
+            return json.dumps(in_words(error))
+        finally:
+            self._tasks.discard(task)
+
+    def cancel(self) -> None:
+        """Ends all that is asked now, where it awaits."""
+        for task in self._tasks:
+            task.cancel()
+
+
+def in_words(error: BaseException) -> dict[str, str]:
+    """Name, message and traceback of an error; the glue's own frames are left out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    while frames and "<console>" not in frames[0].filename and any("<console>" in f.filename for f in frames):
+        del frames[0]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
+    lines += traceback.format_exception_only(error)
+    return {"name": type(error).__name__, "message": str(error), "traceback": "".join(lines)}
