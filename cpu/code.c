@@ -14,7 +14,6 @@
 #include "decode.h"
 #include "mmu.h"
 
-#define NO_PAGE (~0u)
 #define EVICT_BATCH 32 /* slots given up together, as each time costs all fetch translations */
 
 struct FetchEntry {
@@ -89,8 +88,13 @@ static void code_mark(struct Hart *h, uint32_t page)
         h->code_issued = atomic_get(&m->code_seq);
         return;
     }
-    tlb_drop_code_writes(h, false);
+    uint32_t before = atomic_get(&m->code_seq);
+    tlb_drop_code_writes(h, page);
     h->code_issued = atomic_add(&m->code_seq, 1) + 1;
+    /* Our own table is clean of all marks up to this one, unless another came
+     * in between; that one's attention is on its way to us then. */
+    if (h->code_issued == before + 1)
+        atomic_set(&h->code_ack, h->code_issued);
     for (uint32_t i = 0; i < m->hart_count; i++)
         if (hart_at(i) != h)
             hart_attend(hart_at(i), ATTENTION_CODE);

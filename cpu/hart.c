@@ -141,7 +141,7 @@ void hart_serve(struct Hart *h)
     uint32_t asked = atomic_bits_off(&h->attention, ATTENTION_CODE | ATTENTION_RFENCE);
     if (asked & ATTENTION_CODE) {
         uint32_t sequence = atomic_get(&MACHINE->code_seq);
-        tlb_drop_code_writes(h, true);
+        tlb_drop_code_writes(h, NO_PAGE);
         atomic_set(&h->code_ack, sequence);
         word_wake(&h->code_ack);
     }

@@ -332,23 +332,22 @@ void tlb_flush_page(struct Hart *h, uint64_t va)
     code_flush_fetch(h);
 }
 
-static bool drop_if_code(uint64_t *entry, uint32_t index, bool report)
+static void drop_if_code(uint64_t *entry, uint32_t index, uint32_t own)
 {
     const struct Machine *m = MACHINE;
     uint64_t va = (uint64_t)index << 12, host_mask = (1ull << (m->tlb_bits + 11)) - 1;
     uint64_t d = (*entry ^ va) & (host_mask << 1 | 1);
     if (d > host_mask) /* bit H set: invalid */
-        return false;
+        return;
     uint32_t page = ((uint32_t)d - m->ram_offset) / PAGE_SIZE;
     if (!(__atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST) & PAGE_CODE))
-        return false;
+        return;
     *entry = invalid_entry(index);
-    if (report)
+    if (page != own)
         code_written(page);
-    return true;
 }
 
-void tlb_drop_code_writes(struct Hart *h, bool report)
+void tlb_drop_code_writes(struct Hart *h, uint32_t own)
 {
     for (uint32_t set = 0; set < TLB_SETS; set++) {
         if (!(h->set_ready >> set & 1))
@@ -359,14 +358,14 @@ void tlb_drop_code_writes(struct Hart *h, bool report)
             count[global] = h->journal_count[journal_number(set, TABLE_WRITE, global)];
         if (count[0] > JOURNAL_ENTRIES || count[1] > JOURNAL_ENTRIES) {
             for (uint32_t i = 0; i < 1u << MACHINE->tlb_bits; i++)
-                drop_if_code(&entries[i], i, report);
+                drop_if_code(&entries[i], i, own);
             journal_flush(h, set, TABLE_WRITE, count[1] > JOURNAL_ENTRIES);
             continue;
         }
         for (uint32_t global = 0; global < 2; global++) {
             const uint32_t *index = journal(h, journal_number(set, TABLE_WRITE, global));
             for (uint32_t i = 0; i < count[global]; i++)
-                drop_if_code(&entries[index[i]], index[i], report);
+                drop_if_code(&entries[index[i]], index[i], own);
         }
     }
 }

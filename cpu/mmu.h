@@ -81,9 +81,11 @@ void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
 
 /* Takes every page that now holds code out of the write tables.  For a page
- * that was in one, this hart may have written it unseen since: with `report`
- * that counts as a write to code. */
-void tlb_drop_code_writes(struct Hart *h, bool report);
+ * that was in one, this hart may have written it unseen since it was marked:
+ * that counts as a write to code, but for page `own`, which this hart has only
+ * just marked itself. */
+#define NO_PAGE (~0u)
+void tlb_drop_code_writes(struct Hart *h, uint32_t own);
 
 /* --- code.c: decoded pages ------------------------------------------------ */
 struct Insn;
