@@ -1,18 +1,18 @@
 /**
  * Starts Pyodide with hartwell's packages in it: from its own memory snapshot
- * when one fits (about 0.3 s), by a normal start and micropip else (2 to 5 s).
+ * when one fits (about 0.3 s), by a normal start and an installation else (2 to 5 s).
  *
  * A snapshot is Pyodide's whole heap after everything was imported.  Its key
- * names what it was made of (Pyodide, each wheel's digest, the engine), so a
+ * names what it was made of (Pyodide, each part's digest, the engine), so a
  * new version never meets an old heap.  Files are no part of the heap: after a
- * start from a snapshot the wheels are unpacked again, for modules that are
- * imported later and for tracebacks.
+ * start from a snapshot they are put back, for modules that are imported later
+ * and for tracebacks.
  *
  * `_makeSnapshot`, `makeMemorySnapshot` and `_loadSnapshot` are not public in
  * Pyodide; its version is pinned, and any failure here ends in a normal start.
  */
 
-/** @typedef {{name: string, url: string, bytes: Uint8Array}} Wheel */
+/** @typedef {{name: string, bytes: Uint8Array}} Part a wheel or a file that the heap is made of */
 
 /**
  * Where snapshots are kept.
@@ -28,7 +28,9 @@
  * @property {string} version of Pyodide
  * @property {string} indexURL
  * @property {string} engine the browser's name and version
- * @property {Wheel[]} wheels
+ * @property {Part[]} parts
+ * @property {(pyodide: any) => Promise<void>} install puts hartwell's packages into a fresh Python
+ * @property {(pyodide: any) => void} restore puts their files back after a start from a snapshot
  * @property {Store} store
  * @property {(text: string, stream: "stdout" | "stderr") => void} print
  * @property {(step: string) => void} report
@@ -49,12 +51,15 @@ import hartwell.supervisor, hartwell.platform.javascript
  * and functions of it live on in caches of the standard library.
  */
 const FORGET_INSTALLER = `
-import gc, sys
-for name in [n for n in sys.modules if n.split(".")[0] in ("micropip", "packaging")]:
-    vars(sys.modules.pop(name)).clear()
-globals().pop("micropip", None)
-del name
-gc.collect()
+def forget():
+    import gc, sys
+    for name in [n for n in sys.modules if n.split(".")[0] in ("micropip", "packaging")]:
+        vars(sys.modules.pop(name)).clear()
+    globals().pop("micropip", None)
+    gc.collect()
+
+forget()
+del forget
 `;
 
 const SITE_PACKAGES = "import site; site.getsitepackages()[0]";
@@ -82,10 +87,10 @@ export async function startPython(source) {
 }
 
 /** @param {Source} source */
-async function snapshotKey({ version, engine, wheels }) {
-  const parts = [`format ${FORMAT}`, `pyodide ${version}`, engine, WARM_UP, FORGET_INSTALLER];
-  for (const { name, bytes } of wheels) parts.push(`${name} ${await sha256(bytes)}`);
-  return sha256(new TextEncoder().encode(parts.join("\n")));
+async function snapshotKey({ version, engine, parts }) {
+  const words = [`format ${FORMAT}`, `pyodide ${version}`, engine, WARM_UP, FORGET_INSTALLER];
+  for (const { name, bytes } of parts) words.push(`${name} ${await sha256(bytes)}`);
+  return sha256(new TextEncoder().encode(words.join("\n")));
 }
 
 /** @param {Uint8Array} bytes */
@@ -116,10 +121,7 @@ async function fromSnapshot(source, snapshot) {
     _loadSnapshot: snapshot,
     _snapshotDeserializer: () => ({}),
   });
-  const target = pyodide.runPython(SITE_PACKAGES);
-  for (const { bytes } of source.wheels) {
-    pyodide.unpackArchive(bytes, "wheel", { extractDir: target });
-  }
+  source.restore(pyodide);
   // Every start from the same heap would draw the same random numbers.
   pyodide.runPython("import importlib, random; importlib.invalidate_caches(); random.seed()");
   return pyodide;
@@ -139,20 +141,21 @@ function grown(module, bytes) {
 /** @param {Source} source */
 async function normally(source) {
   const pyodide = await source.loadPyodide({ ...common(source), _makeSnapshot: true });
-  const quiet = { messageCallback: () => {} };
-  await pyodide.loadPackage(source.wheels.filter(({ name }) => isInstaller(name)).map(({ url }) => url), quiet);
-  const urls = source.wheels.filter(({ name }) => !isInstaller(name)).map(({ url }) => url);
   source.report("Python packages");
-  // The list is complete, so nothing is looked up in an index: deps=False.
-  await pyodide.runPythonAsync(`import micropip\nawait micropip.install(${JSON.stringify(urls)}, deps=False)`);
+  await source.install(pyodide);
   await pyodide.runPythonAsync(WARM_UP);
   await new Promise((resolve) => setTimeout(resolve, 0)); // lets finished promises go
   return pyodide;
 }
 
-/** @param {string} name */
-function isInstaller(name) {
-  return /^(micropip|packaging)-/.test(name);
+/**
+ * Writes a wheel's files to site-packages, without an installer.
+ *
+ * @param {any} pyodide
+ * @param {Part} wheel
+ */
+export function unpackWheel(pyodide, { bytes }) {
+  pyodide.unpackArchive(bytes, "wheel", { extractDir: pyodide.runPython(SITE_PACKAGES) });
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import { ByteBlob, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
-import { startPython } from "./python.mjs";
+import { startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
@@ -80,17 +80,31 @@ const host = {
   emit: (kind, json) => post({ ...JSON.parse(json), type: kind }),
 };
 
-/** @returns {Promise<import("./python.mjs").Wheel[]>} */
+/** @typedef {import("./python.mjs").Part & {url: string}} Wheel */
+
+/** @returns {Promise<Wheel[]>} */
 async function loadWheels() {
+  const load = (/** @type {string} */ name) => need(`wheels/${name}`, name, () => {});
   /** @type {string[]} */
-  const names = JSON.parse(new TextDecoder().decode(await need("wheels/wheels.json", "wheels/wheels.json", () => {})));
+  const names = JSON.parse(new TextDecoder().decode(await load("wheels.json")));
   return Promise.all(
-    names.map(async (name) => ({
-      name,
-      url: new URL(`wheels/${name}`, STATIC).href,
-      bytes: await need(`wheels/${name}`, `wheels/${name}`, () => {}),
-    })),
+    names.map(async (name) => ({ name, url: new URL(`wheels/${name}`, STATIC).href, bytes: await load(name) })),
   );
+}
+
+/**
+ * Installs the wheels as anybody would: micropip from its wheel, the rest by it.
+ *
+ * @param {any} pyodide
+ * @param {Wheel[]} wheels
+ */
+async function install(pyodide, wheels) {
+  const isInstaller = ({ name = "" }) => /^(micropip|packaging)-/.test(name);
+  const urls = (/** @type {Wheel[]} */ list) => list.map(({ url }) => url);
+  await pyodide.loadPackage(urls(wheels.filter(isInstaller)), { messageCallback: () => {} });
+  const rest = urls(wheels.filter((wheel) => !isInstaller(wheel)));
+  // The list is complete, so nothing is looked up in an index: deps=False.
+  await pyodide.runPythonAsync(`import micropip\nawait micropip.install(${JSON.stringify(rest)}, deps=False)`);
 }
 
 async function start() {
@@ -102,7 +116,9 @@ async function start() {
     version,
     indexURL,
     engine: navigator.userAgent,
-    wheels,
+    parts: wheels,
+    install: (fresh) => install(fresh, wheels),
+    restore: (restored) => wheels.forEach((wheel) => unpackWheel(restored, wheel)),
     store: browserStore,
     print: (text, stream) => post({ type: "print", text, stream }),
     report: (step) => report(step, 0, 0),
