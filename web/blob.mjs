@@ -62,3 +62,43 @@ export async function download(url, what, report) {
   report(what, loaded, loaded);
   return bytes.subarray(0, loaded);
 }
+
+/**
+ * Lets somebody else's downloads report too: while `work` runs, every fetch
+ * that it makes counts into one sum named `what`.
+ *
+ * @template T
+ * @param {string} what
+ * @param {Report} report
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function countingFetches(what, report, work) {
+  const plain = globalThis.fetch;
+  let loaded = 0;
+  let total = 0;
+  let next = 0;
+  globalThis.fetch = async (...request) => {
+    const response = await plain(...request);
+    if (!response.ok || !response.body) return response;
+    total += Number(response.headers.get("content-length")) || 0;
+    const counter = new TransformStream({
+      transform(/** @type {Uint8Array} */ chunk, controller) {
+        loaded += chunk.length;
+        if (performance.now() >= next) {
+          report(what, loaded, Math.max(loaded + 1, total)); // it ends with the work, not with a file
+          next = performance.now() + REPORT_MS;
+        }
+        controller.enqueue(chunk);
+      },
+    });
+    const { status, statusText, headers } = response;
+    return new Response(response.body.pipeThrough(counter), { status, statusText, headers });
+  };
+  try {
+    return await work();
+  } finally {
+    globalThis.fetch = plain;
+    if (loaded) report(what, loaded, loaded);
+  }
+}

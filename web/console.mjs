@@ -49,7 +49,7 @@ export class ConsoleElement extends HTMLElement {
     let timer = 0;
     new ResizeObserver(() => {
       clearTimeout(timer);
-      timer = setTimeout(() => this.fit(), SETTLE_MS);
+      timer = window.setTimeout(() => this.fit(), SETTLE_MS);
     }).observe(this);
     this.fit();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {

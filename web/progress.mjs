@@ -28,7 +28,6 @@ export class ProgressElement extends HTMLElement {
     const now = performance.now();
     for (const item of this.#items.values()) if (item.total === 0 && item.ended === 0) item.ended = now;
     const item = this.#items.get(what) ?? { loaded: 0, total: 0, began: now, ended: 0 };
-    // Files that share a name (Python's packages) count together.
     item.loaded = loaded;
     item.total = total;
     item.ended = total > 0 && loaded >= total ? now : 0;
@@ -46,7 +45,7 @@ export class ProgressElement extends HTMLElement {
 
   #show() {
     this.hidden = false;
-    this.#timer ||= setInterval(() => this.#draw(), 250);
+    this.#timer ||= window.setInterval(() => this.#draw(), 250);
     this.#draw();
   }
 

@@ -74,7 +74,7 @@ export async function startPython(source) {
   const kept = await source.store.load(key).catch(() => null);
   if (kept) {
     try {
-      source.report("Python, from its snapshot");
+      source.report("Python’s snapshot");
       return { pyodide: await fromSnapshot(source, kept), how: "snapshot", saved: Promise.resolve(false) };
     } catch (error) {
       console.info("The snapshot of Python did not load; starting normally.", error);

@@ -5,7 +5,7 @@
  * messages between it and the page; docs/contracts.md names them all.
  */
 
-import { ByteBlob, download } from "./blob.mjs";
+import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
 import { startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
@@ -112,7 +112,7 @@ async function start() {
   const [{ loadPyodide, version }, wheels] = await Promise.all([import(`${indexURL}pyodide.mjs`), loadWheels()]);
   const began = performance.now();
   const { pyodide, how, saved } = await startPython({
-    loadPyodide,
+    loadPyodide: (options) => countingFetches("Python", report, () => loadPyodide(options)),
     version,
     indexURL,
     engine: navigator.userAgent,
@@ -121,7 +121,7 @@ async function start() {
     restore: (restored) => wheels.forEach((wheel) => unpackWheel(restored, wheel)),
     store: browserStore,
     print: (text, stream) => post({ type: "print", text, stream }),
-    report: (step) => report(step, 0, 0),
+    report: (step) => report(step, 0, 0), // "Python" gets its bytes from countingFetches
   });
   void saved.then((done) => post({ type: "snapshot", saved: done }));
   const interrupt = new SharedArrayBuffer(4);

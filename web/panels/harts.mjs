@@ -28,7 +28,7 @@ export class HartsPanel extends HTMLElement {
 
   shown() {
     this.tabIndex = -1;
-    this.#timer ||= setInterval(() => this.#ask(), EVERY_MS);
+    this.#timer ||= window.setInterval(() => this.#ask(), EVERY_MS);
     void this.#ask();
   }
 

@@ -18,7 +18,7 @@ export class NumbersPanel extends HTMLElement {
 
   shown() {
     this.tabIndex = -1;
-    this.#timer ||= setInterval(() => this.#ask(), EVERY_MS);
+    this.#timer ||= window.setInterval(() => this.#ask(), EVERY_MS);
     void this.#ask();
   }
 
