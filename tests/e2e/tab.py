@@ -1,0 +1,122 @@
+"""A page of Hartwell in a browser, as tests drive it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from playwright.sync_api import Page
+
+READY_SECONDS = 120  # Python's first start, on a busy machine
+BOOT_SECONDS = 240
+PROMPT = r"[#$] $"
+
+
+class PythonError(Exception):
+    """An error that window.hartwell.python rejected with."""
+
+    def __init__(self, name: str, message: str, traceback: str) -> None:
+        super().__init__(f"{name}: {message}")
+        self.name, self.message, self.traceback = name, message, traceback
+
+
+class Tab:
+    """A page of Hartwell and the machine in it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.errors: list[str] = []  # what a person would see in the browser's console as errors
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.set_default_timeout(READY_SECONDS * 1000)
+
+    def open(self, query: str = "") -> dict[str, Any]:
+        """Loads the page; what the supervisor said when it was ready."""
+        self.page.goto(self.address + query)
+        self.page.wait_for_function("window.hartwell !== undefined")
+        ready: dict[str, Any] = self.page.evaluate("window.hartwell.ready.then(({how}) => ({how}))")
+        return ready
+
+    def boot(self, query: str = "") -> Tab:
+        """Loads the page and waits for the shell's prompt."""
+        self.open(query)
+        self.wait_for_state("running")
+        self.expect(PROMPT, BOOT_SECONDS)
+        return self
+
+    def python(self, code: str) -> Any:
+        """Runs Python in the supervisor; its errors come as PythonError."""
+        answer = self.page.evaluate(
+            """code => window.hartwell.python(code).then(
+                   value => ({ value }),
+                   ({ name, message, traceback }) => ({ name, message, traceback }))""",
+            code,
+        )
+        if "name" in answer:
+            raise PythonError(answer["name"], answer["message"], answer.get("traceback") or "")
+        return answer["value"]
+
+    def expect(self, pattern: str, timeout: float = 60) -> str:
+        """The console's output up to and with the match of a regular expression."""
+        return str(self.python(f"await machine.console.expect({pattern!r}, timeout={timeout})"))
+
+    def run(self, command: str) -> str:
+        """What a command in the guest prints."""
+        return str(self.python(f"(await machine.run({command!r})).stdout"))
+
+    def type(self, text: str) -> None:
+        """Types on the keyboard, into the console."""
+        self.page.evaluate("window.hartwell.terminal.focus()")
+        self.page.keyboard.type(text)
+
+    def screen(self) -> str:
+        """The terminal's text, with its scrollback; wrapped lines are joined."""
+        text: str = self.page.evaluate(
+            """() => {
+                const buffer = window.hartwell.terminal.buffer.active;
+                let text = "";
+                for (let i = 0; i < buffer.length; i++) {
+                    const line = buffer.getLine(i);
+                    text += (i && !line.isWrapped ? "\\n" : "") + line.translateToString(true);
+                }
+                return text;
+            }"""
+        )
+        return text
+
+    def wait_for_screen(self, text: str, seconds: float = 60) -> str:
+        """Until the terminal shows `text`."""
+        end = time.monotonic() + seconds
+        while text not in (shown := self.screen()):
+            assert time.monotonic() < end, f"{text!r} is not on the screen after {seconds} s:\n{shown}"
+            self.page.wait_for_timeout(100)
+        return shown
+
+    def state(self) -> str:
+        """The state in the status line, in words."""
+        return self.page.locator('hw-status [data-name="state"]').inner_text()
+
+    def wait_for_state(self, state: str, seconds: float = BOOT_SECONDS) -> None:
+        """Until the status line says `state`; a notice on the way is the failure's message."""
+        end = time.monotonic() + seconds
+        while self.state() != state:
+            notice = self.notice()
+            assert time.monotonic() < end and not notice, (
+                f"the page says {self.state()!r}, not {state!r}; its notice: {notice!r}\n{self.screen()}"
+            )
+            self.page.wait_for_timeout(100)
+
+    def notice(self) -> str:
+        """The text of the bar above the console, "" without one."""
+        bar = self.page.locator("hw-notice")
+        return bar.inner_text() if bar.is_visible() else ""
+
+    def wait_for_notice(self, seconds: float = READY_SECONDS) -> str:
+        """Until there is a notice; its text."""
+        self.page.locator("hw-notice .words").wait_for(state="visible", timeout=seconds * 1000)
+        return self.notice()
+
+    def press(self, label: str) -> None:
+        """Presses a button of the bar by its name."""
+        self.page.get_by_role("toolbar", name="Machine").get_by_role("button", name=label, exact=True).click()

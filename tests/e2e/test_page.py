@@ -1,0 +1,193 @@
+"""The page itself: start, status line, Python console, panels, words for what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext
+from tab import PythonError, Tab
+
+SHORTFALLS = [
+    ({}, "NoWebAssembly"),
+    ({"WebAssembly": True, "isSecureContext": False}, "NotSecureContext"),
+    ({"WebAssembly": True, "isSecureContext": True}, "NotCrossOriginIsolated"),
+    ({"WebAssembly": True, "crossOriginIsolated": True}, "NoSharedMemory"),
+    ({"WebAssembly": False, "crossOriginIsolated": True, "SharedArrayBuffer": True, "Atomics": True}, "NoWasmThreads"),
+    ({"WebAssembly": True, "crossOriginIsolated": True, "SharedArrayBuffer": True, "Atomics": True}, "NoWorkers"),
+]
+
+
+def test_second_start_is_from_the_snapshot(new_tab: Callable[..., Tab]) -> None:
+    first, second = new_tab(), new_tab()
+    first.open("?boot=no")
+    assert first.python("import sys; sys.version_info[0]") == 3
+    first.page.wait_for_function(
+        "navigator.storage.getDirectory().then(root => root.getDirectoryHandle('hartwell-python'))"
+        ".then(async folder => { for await (const file of folder.values()) return (await file.getFile()).size > 1e6; })"
+    )
+    first.page.close()
+    assert second.open("?boot=no") == {"how": "snapshot"}
+    # Modules that were not in the heap come from their files, and chance is no repetition.
+    assert second.python("import elftools.dwarf.dwarfinfo, micropip; elftools.__version__")
+    draws = [second.python("import random; random.random()")]
+    second.page.reload()
+    second.page.wait_for_function("window.hartwell !== undefined")
+    draws.append(second.python("import random; random.random()"))
+    assert draws[0] != draws[1]
+    assert not first.errors + second.errors
+    second.page.close()
+
+
+def test_a_damaged_snapshot_is_replaced(tab: Tab) -> None:
+    tab.open("?boot=no")
+    tab.page.evaluate(
+        """async () => {
+            const root = await navigator.storage.getDirectory();
+            const folder = await root.getDirectoryHandle("hartwell-python");
+            for await (const file of folder.values()) {
+                const stream = await file.createWritable();
+                await stream.write(new Uint8Array(1000));
+                await stream.close();
+            }
+        }"""
+    )
+    assert tab.open("?boot=no") == {"how": "normal"}
+    assert tab.python("6 * 7") == 42
+
+
+def test_window_hartwell(tab: Tab) -> None:
+    tab.open("?boot=no")
+    assert tab.python("x = [1, 'two', None]\nx") == [1, "two", None]
+    assert tab.python("x[1]") == "two"  # one lasting namespace
+    assert tab.python("import asyncio\nawait asyncio.sleep(0, 'waited')") == "waited"
+    assert tab.python("machine") is None
+    with pytest.raises(PythonError) as raised:
+        tab.python("def divide(a):\n    return a / 0\ndivide(1)")
+    assert (raised.value.name, raised.value.message) == ("ZeroDivisionError", "division by zero")
+    assert raised.value.traceback.startswith("Traceback") and "in divide" in raised.value.traceback
+    with pytest.raises(PythonError) as raised:
+        tab.python("1 +")
+    assert raised.value.name == "SyntaxError"
+
+
+def test_without_a_machine_the_page_offers_start(tab: Tab) -> None:
+    tab.open("?boot=no&harts=2")
+    tab.wait_for_state("stopped")
+    start = tab.page.get_by_role("button", name="Start", exact=True)
+    assert start.is_enabled()
+    assert start.get_attribute("title") == "Start: machine = await Machine.boot(harts=2)"
+    assert tab.page.get_by_role("button", name="Power off").is_disabled()
+
+
+def test_python_console(tab: Tab) -> None:
+    tab.open("?boot=no")
+    tab.page.keyboard.press("Alt+Shift+Digit2")
+    panel = tab.page.locator("hw-python-panel")
+    keys = tab.page.keyboard
+
+    keys.type("print('to stdout'); {'a': (1, 2)}\n")
+    panel.locator(".value", has_text="{'a': (1, 2)}").wait_for()  # as Python shows it, not as JSON
+    panel.locator(".stdout", has_text="to stdout").wait_for()
+
+    keys.type("for i in range(3):\n")  # a block goes on until an empty line
+    keys.type("print(i * 11)\n\n")
+    panel.locator(".stdout", has_text="0\n11\n22").wait_for()
+
+    keys.type("1 / 0\n")
+    panel.locator(".stderr", has_text="ZeroDivisionError: division by zero").wait_for()
+
+    keys.press("ArrowUp")
+    keys.press("ArrowUp")
+    assert "range(3)" in panel.locator("textarea").input_value()
+    keys.press("Control+c")
+    assert panel.locator("textarea").input_value() == ""
+
+    keys.type("import asyncio\nawait asyncio.sleep(1000)\n")
+    panel.locator("css=:scope.running").wait_for()
+    keys.press("Control+c")
+    panel.locator(".stderr", has_text="CancelledError").wait_for()
+    keys.type("while True: pass\n\n")
+    panel.locator("css=:scope.running").wait_for()
+    keys.press("Control+c")
+    panel.locator(".stderr", has_text="KeyboardInterrupt").wait_for()
+
+    keys.press("Escape")
+    assert not panel.is_visible()
+    assert tab.page.evaluate("document.activeElement === window.hartwell.terminal.textarea")
+
+
+def test_panels_open_and_close_by_keyboard_and_mouse(tab: Tab) -> None:
+    tab.open("?boot=no")
+    strip = tab.page.get_by_role("navigation", name="Panels")
+    for number, name in enumerate(["Machine", "Python", "Harts", "Numbers"], start=1):
+        tab.page.keyboard.press(f"Alt+Shift+Digit{number}")
+        assert tab.page.get_by_role("region", name=name).is_visible()
+        assert strip.get_by_role("button", name=name).get_attribute("aria-expanded") == "true"
+        tab.page.keyboard.press("Alt+Shift+Digit0")
+        assert tab.page.evaluate("document.activeElement === window.hartwell.terminal.textarea")
+    strip.get_by_role("button", name="Numbers").click()
+    assert not tab.page.get_by_role("region", name="Numbers").is_visible()
+
+
+def test_not_isolated_page_says_so(plain_server: str, new_tab: Callable[..., Tab]) -> None:
+    tab = new_tab(plain_server)
+    tab.page.goto(plain_server)
+    notice = tab.wait_for_notice()
+    assert "not cross-origin isolated" in notice and "Cross-Origin-Embedder-Policy" in notice
+    name = tab.page.evaluate("window.hartwell.ready.then(() => '', ({ name }) => name)")
+    assert name == "NotCrossOriginIsolated"
+    assert tab.errors == []
+    tab.page.close()
+
+
+@pytest.mark.parametrize(("has", "missing"), SHORTFALLS, ids=[name for _, name in SHORTFALLS])
+def test_words_for_what_a_browser_lacks(tab: Tab, has: dict[str, Any], missing: str) -> None:
+    """requirements.mjs, asked about a browser with holes."""
+    tab.page.goto(tab.address + "requirements.mjs")
+    found = tab.page.evaluate(
+        """async has => {
+            const { missing } = await import("/requirements.mjs");
+            const place = { crossOriginIsolated: has.crossOriginIsolated, isSecureContext: has.isSecureContext };
+            if ("WebAssembly" in has) place.WebAssembly = { validate: () => has.WebAssembly };
+            if (has.SharedArrayBuffer) place.SharedArrayBuffer = SharedArrayBuffer;
+            if (has.Atomics) place.Atomics = Atomics;
+            return missing(place);
+        }""",
+        has,
+    )
+    assert found["name"] == missing
+    assert len(found["title"]) > 20 and len(found["advice"]) > 20
+
+
+@pytest.mark.parametrize("size", [(360, 640), (700, 500), (1200, 760), (2560, 1300)], ids=str)
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_nothing_is_cut_off(tab: Tab, size: tuple[int, int], scheme: Any) -> None:
+    """No sideways scrolling, and every control lies inside the window."""
+    tab.page.emulate_media(color_scheme=scheme)
+    tab.page.set_viewport_size({"width": size[0], "height": size[1]})
+    tab.open("?boot=no")
+    tab.page.get_by_role("button", name="Machine", exact=True).click()
+    assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for button in tab.page.locator("hw-controls button, hw-dock nav button").all():
+        box = button.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0]
+        assert box["y"] >= 0 and box["y"] + box["height"] <= size[1]
+
+
+def test_a_missing_part_is_named(browser: BrowserContext, new_tab: Callable[..., Tab]) -> None:
+    tab = new_tab()
+    tab.page.route("**/xterm.mjs", lambda route: route.abort())
+    tab.page.goto(tab.address)
+    tab.page.get_by_role("alert").filter(has_text="did not load").wait_for()
+    tab.page.close()
+
+
+def test_a_missing_file_is_named(new_tab: Callable[..., Tab]) -> None:
+    tab = new_tab()
+    tab.page.route("**/static/wheels/wheels.json", lambda route: route.fulfill(status=404))
+    tab.page.goto(tab.address)
+    assert "static/wheels/wheels.json is missing" in tab.wait_for_notice()
+    tab.page.close()
