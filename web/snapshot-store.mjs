@@ -19,7 +19,8 @@ export const browserStore = {
   async load(key) {
     const handle = await (await folder()).getFileHandle(key).catch(() => null);
     if (!handle) return null;
-    return new Uint8Array(await (await handle.getFile()).arrayBuffer());
+    const file = await handle.getFile();
+    return file.size ? new Uint8Array(await file.arrayBuffer()) : null; // empty: never finished
   },
 
   async save(key, bytes) {

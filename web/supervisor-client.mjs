@@ -5,6 +5,9 @@
  * "ready", "state", "console", "progress", "print", "failed".
  */
 
+const SIGINT = 2;
+const BUSY_MS = 250; // a supervisor that has not read a message by then is in a Python loop
+
 /** An error that Python raised. */
 export class PythonError extends Error {
   /** @param {{name: string, message: string, traceback: string}} error */
@@ -65,10 +68,11 @@ export class Supervisor extends EventTarget {
     return (await this.#ask({ type: "python", code, show: true })).value;
   }
 
-  /** Ends what the Python console runs, with KeyboardInterrupt or CancelledError. */
+  /** Ends what the Python console runs: with CancelledError where it awaits, else with KeyboardInterrupt. */
   interrupt() {
-    if (this.#interrupt) Atomics.store(this.#interrupt, 0, 2); // SIGINT
     this.#post({ type: "interrupt" });
+    const busy = setTimeout(() => this.#interrupt && Atomics.store(this.#interrupt, 0, SIGINT), BUSY_MS);
+    this.addEventListener("interrupted", () => clearTimeout(busy), { once: true });
   }
 
   /** @param {Uint8Array} data keys, as the guest's terminal sends them */

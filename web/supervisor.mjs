@@ -125,7 +125,8 @@ async function start() {
   });
   void saved.then((done) => post({ type: "snapshot", saved: done }));
   const interrupt = new SharedArrayBuffer(4);
-  pyodide.setInterruptBuffer(new Int32Array(interrupt));
+  const signal = new Int32Array(interrupt);
+  pyodide.setInterruptBuffer(signal);
   pyodide.globals.set("_host", host);
   const { ask, cancel, write, resize } = pyodide.runPython(SET_UP, { filename: "<glue>" }).toJs({ dict_converter: Object.fromEntries });
 
@@ -137,8 +138,10 @@ async function start() {
       resize(message.cols, message.rows);
     } else if (type === "interrupt") {
       cancel();
+      post({ type: "interrupted" });
     } else if (type === "python") {
       const answer = JSON.parse(await ask(message.code, message.show === true));
+      Atomics.store(signal, 0, 0); // a signal that came too late is for nobody else
       post({ type: "json" in answer ? "result" : "error", id, ...answer });
     }
   };

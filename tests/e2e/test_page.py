@@ -19,14 +19,27 @@ SHORTFALLS = [
 ]
 
 
+def wait_for_snapshot(tab: Tab) -> None:
+    """Until the file is in its place, whole."""
+    tab.page.evaluate(
+        """async () => {
+            const root = await navigator.storage.getDirectory();
+            const folder = await root.getDirectoryHandle("hartwell-python", { create: true });
+            for (;;) {
+                for await (const file of folder.values()) {
+                    if (/^[0-9a-f]{64}$/.test(file.name) && (await file.getFile()).size > 0) return;
+                }
+                await new Promise(resolve => setTimeout(resolve, 100));
+            }
+        }"""
+    )
+
+
 def test_second_start_is_from_the_snapshot(new_tab: Callable[..., Tab]) -> None:
     first, second = new_tab(), new_tab()
     first.open("?boot=no")
     assert first.python("import sys; sys.version_info[0]") == 3
-    first.page.wait_for_function(
-        "navigator.storage.getDirectory().then(root => root.getDirectoryHandle('hartwell-python'))"
-        ".then(async folder => { for await (const file of folder.values()) return (await file.getFile()).size > 1e6; })"
-    )
+    wait_for_snapshot(first)
     first.page.close()
     assert second.open("?boot=no") == {"how": "snapshot"}
     # Modules that were not in the heap come from their files, and chance is no repetition.
@@ -42,6 +55,7 @@ def test_second_start_is_from_the_snapshot(new_tab: Callable[..., Tab]) -> None:
 
 def test_a_damaged_snapshot_is_replaced(tab: Tab) -> None:
     tab.open("?boot=no")
+    wait_for_snapshot(tab)
     tab.page.evaluate(
         """async () => {
             const root = await navigator.storage.getDirectory();
@@ -145,7 +159,7 @@ def test_not_isolated_page_says_so(plain_server: str, new_tab: Callable[..., Tab
 @pytest.mark.parametrize(("has", "missing"), SHORTFALLS, ids=[name for _, name in SHORTFALLS])
 def test_words_for_what_a_browser_lacks(tab: Tab, has: dict[str, Any], missing: str) -> None:
     """requirements.mjs, asked about a browser with holes."""
-    tab.page.goto(tab.address + "requirements.mjs")
+    tab.page.goto(tab.address + "?boot=no")
     found = tab.page.evaluate(
         """async has => {
             const { missing } = await import("/requirements.mjs");
@@ -161,20 +175,50 @@ def test_words_for_what_a_browser_lacks(tab: Tab, has: dict[str, Any], missing: 
     assert len(found["title"]) > 20 and len(found["advice"]) > 20
 
 
-@pytest.mark.parametrize("size", [(360, 640), (700, 500), (1200, 760), (2560, 1300)], ids=str)
-@pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_nothing_is_cut_off(tab: Tab, size: tuple[int, int], scheme: Any) -> None:
+def test_nothing_is_cut_off(tab: Tab) -> None:
     """No sideways scrolling, and every control lies inside the window."""
-    tab.page.emulate_media(color_scheme=scheme)
-    tab.page.set_viewport_size({"width": size[0], "height": size[1]})
     tab.open("?boot=no")
-    tab.page.get_by_role("button", name="Machine", exact=True).click()
-    assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for button in tab.page.locator("hw-controls button, hw-dock nav button").all():
-        box = button.bounding_box()
-        assert box is not None
-        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0]
-        assert box["y"] >= 0 and box["y"] + box["height"] <= size[1]
+    tab.page.get_by_role("navigation", name="Panels").get_by_role("button", name="Machine").click()
+    for width, height in [(360, 640), (700, 500), (1200, 760), (2560, 1300)]:
+        tab.page.set_viewport_size({"width": width, "height": height})
+        assert tab.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        for button in tab.page.locator("hw-controls button, hw-dock nav button").all():
+            box = button.bounding_box()
+            assert box is not None
+            assert box["x"] >= 0 and box["x"] + box["width"] <= width, (width, box)
+            assert box["y"] >= 0 and box["y"] + box["height"] <= height, (height, box)
+
+
+CONTRAST = """() => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    const luminance = colour => {
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3)
+            .map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const style = getComputedStyle(document.documentElement);
+    const token = name => luminance(style.getPropertyValue(name));
+    const pairs = [];
+    for (const ink of ["--ink", "--ink-soft", "--accent"])
+        for (const ground of ["--ground", "--surface", "--screen", "--raised"]) pairs.push([ink, ground]);
+    pairs.push(["--screen-ink", "--screen"], ["--accent-ink", "--accent"], ["--bad", "--screen"],
+               ["--ink", "--bad-ground"], ["--ink-soft", "--bad-ground"]);
+    return pairs.map(([ink, ground]) => {
+        const [low, high] = [token(ink), token(ground)].sort((a, b) => a - b);
+        return [ink, ground, (high + 0.05) / (low + 0.05)];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_contrast_is_aa(tab: Tab, scheme: Any) -> None:
+    """WCAG 2.2, success criterion 1.4.3: 4.5 to 1 for text."""
+    tab.page.emulate_media(color_scheme=scheme)
+    tab.page.goto(tab.address + "?boot=no")
+    poor = [(ink, ground, ratio) for ink, ground, ratio in tab.page.evaluate(CONTRAST) if ratio < 4.5]
+    assert not poor
 
 
 def test_a_missing_part_is_named(browser: BrowserContext, new_tab: Callable[..., Tab]) -> None:

@@ -202,14 +202,20 @@ class Answers:
 
     async def ask(self, run: Callable[[str], Awaitable[str]], code: str) -> str:
         """`run(code)`'s text, or the error it ended with.  Nothing is raised."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(run(code))  # type: ignore[arg-type]
+        task = asyncio.ensure_future(self._answer(run, code))
         self._tasks.add(task)
         try:
-            return json.dumps({"json": await task})
-        except BaseException as error:
+            return await task
+        except asyncio.CancelledError as error:  # before its first step
             return json.dumps(in_words(error))
         finally:
             self._tasks.discard(task)
+
+    async def _answer(self, run: Callable[[str], Awaitable[str]], code: str) -> str:
+        try:
+            return json.dumps({"json": await run(code)})
+        except BaseException as error:  # KeyboardInterrupt too: past a task it would reach the event loop
+            return json.dumps(in_words(error))
 
     def cancel(self) -> None:
         """Ends all that is asked now, where it awaits."""
