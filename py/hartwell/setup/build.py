@@ -34,8 +34,8 @@ FLAGS = [
     "-Wl,--no-entry", "-Wl,--import-memory", "-Wl,--shared-memory",
     f"-Wl,--initial-memory={MEMORY_MIN}", f"-Wl,--max-memory={MEMORY_MAX}",
     f"-Wl,--global-base={GLOBAL_BASE}",
-    # The glue gives each instance a stack of its own (layout.py); this one is never used.
-    "-Wl,-z,stack-size=4096",
+    # The glue gives each instance a stack of its own (layout.py); this one, below the data, is never used.
+    "-Wl,-z,stack-size=1024",
     "-Wl,--export-table", "-Wl,--growable-table", "-Wl,--export-dynamic",
     "-Wl,--export=__stack_pointer", "-Wl,--export=__heap_base",
 ]
