@@ -41,10 +41,13 @@ export class Supervisor extends EventTarget {
     });
     this.ready.catch(() => {}); // the "failed" event is shown; who awaits hears it too
     this.#worker.onmessage = ({ data }) => this.#receive(data);
+    let up = false;
+    this.ready.then(() => (up = true), () => {});
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      const message = `The supervisor's worker did not start: ${event.message || "its module could not be loaded"}`;
-      this.#tell("failed", { type: "failed", name: "WorkerFailed", message });
+      const text = event.message || "its module could not be loaded";
+      if (up) this.#tell("print", { type: "print", stream: "stderr", text: `supervisor: ${text}\n` });
+      else this.#tell("failed", { type: "failed", name: "WorkerFailed", message: `the supervisor’s worker: ${text}` });
     };
   }
 

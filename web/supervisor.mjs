@@ -130,7 +130,8 @@ async function start() {
   pyodide.globals.set("_host", host);
   const { ask, cancel, write, resize } = pyodide.runPython(SET_UP, { filename: "<glue>" }).toJs({ dict_converter: Object.fromEntries });
 
-  self.onmessage = async ({ data: message }) => {
+  /** @param {any} message */
+  async function serve(message) {
     const { type, id } = message;
     if (type === "input") {
       write(message.data);
@@ -144,6 +145,10 @@ async function start() {
       Atomics.store(signal, 0, 0); // a signal that came too late is for nobody else
       post({ type: "json" in answer ? "result" : "error", id, ...answer });
     }
+  }
+
+  self.onmessage = ({ data }) => {
+    serve(data).catch((error) => post({ type: "print", text: `${error.message ?? error}\n`, stream: "stderr" }));
   };
   post({ type: "ready", how, interrupt, milliseconds: Math.round(performance.now() - began) });
 }

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
@@ -70,7 +70,7 @@ def server() -> Iterator[str]:
 class _Plain(http.server.SimpleHTTPRequestHandler):
     """The page's files as a server sends them that knows nothing of isolation."""
 
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+    extensions_map: ClassVar = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
 
     def translate_path(self, path: str) -> str:
         name = path.split("?")[0].lstrip("/") or "index.html"

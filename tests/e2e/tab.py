@@ -107,6 +107,10 @@ class Tab:
             )
             self.page.wait_for_timeout(100)
 
+    def wait_for_stopped(self, seconds: float = READY_SECONDS) -> None:
+        """Until nothing runs; a notice may tell why."""
+        self.page.locator('hw-status[data-state="stopped"]').wait_for(timeout=seconds * 1000)
+
     def notice(self) -> str:
         """The text of the bar above the console, "" without one."""
         bar = self.page.locator("hw-notice")

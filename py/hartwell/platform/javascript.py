@@ -106,7 +106,7 @@ class JavaScriptCore:
         else:
             self.write(offset, blob.read(source, count))
 
-    def call(self, export: str, *arguments: int | float) -> int:
+    def call(self, export: str, *arguments: float) -> int:
         """Calls an export of cpu.wasm on this thread."""
         try:
             return int(self._call(export, *arguments))
@@ -214,7 +214,7 @@ class Answers:
     async def _answer(self, run: Callable[[str], Awaitable[str]], code: str) -> str:
         try:
             return json.dumps({"json": await run(code)})
-        except BaseException as error:  # KeyboardInterrupt too: past a task it would reach the event loop
+        except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt past a task reaches the event loop
             return json.dumps(in_words(error))
 
     def cancel(self) -> None:
