@@ -4,7 +4,6 @@
 #include <sys/uio.h>
 
 static volatile int secret = 1;
-static volatile sig_atomic_t faults, fault_code;
 static void *volatile fault_at;
 
 /* Ends a child with what it was hit by: 100 + si_code, if the address fits. */

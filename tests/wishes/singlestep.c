@@ -30,19 +30,20 @@ static void registers(int request, unsigned long *values)
     NEED(ptrace(request, child, (void *)NT_PRSTATUS, &all));
 }
 
-static uint32_t text_at(unsigned long at)
+static unsigned long word_of(unsigned long at)
 {
-    errno = 0;
-    long word = ptrace(PTRACE_PEEKTEXT, child, (void *)(at & ~7ul), NULL);
-    return (uint32_t)((unsigned long)word >> (at & 4) * 8);
+    return (unsigned long)ptrace(PTRACE_PEEKTEXT, child, (void *)(at & ~7ul), NULL);
 }
 
-static void poke(unsigned long at, uint32_t instruction)
+static uint32_t text_at(unsigned long at) { return (uint32_t)(word_of(at) >> (at & 4) * 8); }
+
+/* Puts a halfword into the text; what was there. */
+static uint16_t poke(unsigned long at, uint16_t half)
 {
-    unsigned long word = (unsigned long)ptrace(PTRACE_PEEKTEXT, child, (void *)(at & ~7ul), NULL);
-    int shift = (int)(at & 4) * 8;
-    word = (word & ~(0xfffffffful << shift)) | (unsigned long)instruction << shift;
-    NEED(ptrace(PTRACE_POKETEXT, child, (void *)(at & ~7ul), (void *)word));
+    int shift = (int)(at & 6) * 8;
+    unsigned long word = word_of(at), changed = (word & ~(0xfffful << shift)) | (unsigned long)half << shift;
+    NEED(ptrace(PTRACE_POKETEXT, child, (void *)(at & ~7ul), (void *)changed));
+    return (uint16_t)(word >> shift);
 }
 
 static int resume(int request)
@@ -56,15 +57,12 @@ static int resume(int request)
 /* Runs up to `first`, or to `second` if that is not 0. */
 static int run_to(unsigned long first, unsigned long second)
 {
-    const uint32_t ebreak = 0x00100073;
-    uint32_t one = text_at(first), two = second ? text_at(second) : 0;
-    poke(first, ebreak);
-    if (second)
-        poke(second, ebreak);
+    const uint16_t c_ebreak = 0x9002;
+    uint16_t one = poke(first, c_ebreak), two = second ? poke(second, c_ebreak) : 0;
     int signal = resume(PTRACE_CONT);
-    poke(first, one);
     if (second)
         poke(second, two);
+    poke(first, one);
     return signal;
 }
 

@@ -14,7 +14,7 @@ static unsigned long guarded;
 static atomic_ulong counted;
 static int turn;
 static _Thread_local unsigned long own;
-static atomic_bool go, own_right = true;
+static atomic_bool own_right = true;
 static atomic_uint harts;
 
 static void *work(void *argument)
