@@ -26,7 +26,7 @@ bool aclint_read(uint32_t offset, uint32_t size, uint64_t *value)
         return true;
     }
     if (wide(offset, MTIMECMP, harts, size, &index, &shift)) {
-        *value = part(a->mtimecmp[index], size, shift);
+        *value = part(__atomic_load_n(&a->mtimecmp[index], __ATOMIC_SEQ_CST), size, shift);
         return true;
     }
     if (wide(offset, MTIME, 1, size, &index, &shift)) {
@@ -34,6 +34,19 @@ bool aclint_read(uint32_t offset, uint32_t size, uint64_t *value)
         return true;
     }
     return offset >= MTIMECMP ? (*value = 0, size == 4 || size == 8) : false;
+}
+
+/* mtime is a clock of the host's plus an offset: setting it moves the offset. */
+static void set_time(uint32_t size, uint32_t shift, uint64_t value)
+{
+    struct Machine *m = MACHINE;
+    lock(&m->aclint.lock);
+    uint64_t now = machine_time(), mask = size == 8 ? ~0ull : 0xffffffffull << shift;
+    uint64_t wanted = (now & ~mask) | (size == 8 ? value : value << shift);
+    __atomic_store_n(&m->time_offset, m->time_offset + wanted - now, __ATOMIC_SEQ_CST);
+    unlock(&m->aclint.lock);
+    for (uint32_t hart = 0; hart < m->hart_count; hart++)
+        hart_timer_changed(hart);
 }
 
 bool aclint_write(uint32_t offset, uint32_t size, uint64_t value)
@@ -50,12 +63,16 @@ bool aclint_write(uint32_t offset, uint32_t size, uint64_t value)
     if (wide(offset, MTIMECMP, harts, size, &index, &shift)) {
         lock(&a->lock);
         uint64_t mask = size == 8 ? ~0ull : 0xffffffffull << shift;
-        a->mtimecmp[index] = (a->mtimecmp[index] & ~mask) | (size == 8 ? value : value << shift);
+        uint64_t wanted = (a->mtimecmp[index] & ~mask) | (size == 8 ? value : value << shift);
+        __atomic_store_n(&a->mtimecmp[index], wanted, __ATOMIC_SEQ_CST);
         unlock(&a->lock);
         hart_timer_changed(index);
         return true;
     }
-    /* mtime is the host's clock, for all harts at once: it can't be set. */
+    if (wide(offset, MTIME, 1, size, &index, &shift)) {
+        set_time(size, shift, value);
+        return true;
+    }
     return offset >= MTIMECMP && (size == 4 || size == 8);
 }
 

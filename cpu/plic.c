@@ -5,11 +5,11 @@ enum { PENDING = 0x1000, ENABLE = 0x2000, ENABLE_STRIDE = 0x80, CONTEXT = 0x2000
 
 static uint32_t contexts(void) { return 2 * MACHINE->hart_count; }
 
-/* The most urgent source that a context may take, 0 if none: pending, enabled,
- * priority above the threshold; the lowest number among equals. */
-static uint32_t best(const struct Plic *p, uint32_t context)
+/* The most urgent source pending and enabled for a context whose priority is
+ * above `priority`, 0 if none; the lowest number among equals. */
+static uint32_t best(const struct Plic *p, uint32_t context, uint32_t priority)
 {
-    uint32_t chosen = 0, priority = p->threshold[context];
+    uint32_t chosen = 0;
     for (uint32_t word = 0; word < WORDS; word++) {
         uint32_t ready = p->pending[word] & p->enable[context * WORDS + word];
         for (; ready; ready &= ready - 1) {
@@ -30,7 +30,7 @@ static void update(struct Plic *p)
     for (uint32_t word = 0; word < WORDS; word++)
         p->pending[word] |= p->level[word] & ~p->claimed[word];
     for (uint32_t context = 0; context < contexts(); context++)
-        hart_interrupt(hart_at(context / 2), context & 1 ? IRQ_SEI : IRQ_MEI, best(p, context) != 0);
+        hart_interrupt(hart_at(context / 2), context & 1 ? IRQ_SEI : IRQ_MEI, best(p, context, p->threshold[context]) != 0);
 }
 
 void plic_set(uint32_t irq, bool level)
@@ -47,9 +47,10 @@ void plic_set(uint32_t irq, bool level)
     unlock(&p->lock);
 }
 
+/* The threshold masks the interrupt, not the claim ("Interrupt Claim Process"). */
 static uint32_t claim(struct Plic *p, uint32_t context)
 {
-    uint32_t irq = best(p, context);
+    uint32_t irq = best(p, context, 0);
     if (irq) {
         p->pending[irq / 32] &= ~(1u << irq % 32);
         p->claimed[irq / 32] |= 1u << irq % 32;
@@ -58,6 +59,7 @@ static uint32_t claim(struct Plic *p, uint32_t context)
     return irq;
 }
 
+/* Ignored unless the source is enabled for the context ("Interrupt Completion"). */
 static void complete(struct Plic *p, uint32_t context, uint32_t irq)
 {
     if (irq == 0 || irq >= PLIC_SOURCES || !(p->enable[context * WORDS + irq / 32] >> irq % 32 & 1))

@@ -8,6 +8,7 @@ enum { THR = 0, IER = 1, IIR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7 };
 enum { IER_RDI = 1, IER_THRI = 2, IER_MASK = 15 };
 enum { LCR_DLAB = 0x80, MCR_LOOP = 0x10 };
 enum { IIR_NONE = 1, IIR_THRE = 2, IIR_RDA = 4, IIR_FIFOS = 0xc0 };
+enum { FCR_ENABLE = 0x01, FCR_CLEAR_RX = 0x02, FIFO_BYTES = 16 };
 enum { LSR_DR = 0x01, LSR_THRE = 0x20, LSR_TEMT = 0x40, MSR_READY = 0xb0 };
 
 static struct Uart *uart(void) { return &MACHINE->uart; }
@@ -32,7 +33,7 @@ static uint8_t take_cause(struct Uart *u)
     uint8_t now = cause(u);
     if (now == IIR_THRE) /* reading IIR acknowledges this one */
         u->thre_pending = 0;
-    return now | (u->fcr & 1 ? IIR_FIFOS : 0);
+    return now | (u->fcr & FCR_ENABLE ? IIR_FIFOS : 0);
 }
 
 static uint8_t take_byte(struct Uart *u)
@@ -53,10 +54,9 @@ static uint8_t modem_status(const struct Uart *u)
 bool uart_read(uint32_t offset, uint32_t size, uint64_t *value)
 {
     struct Uart *u = uart();
-    bool latch = u->lcr & LCR_DLAB;
-    if (size != 1)
-        return false;
+    (void)size; /* as QEMU's: any size does a byte's access */
     lock(&u->lock);
+    bool latch = u->lcr & LCR_DLAB;
     switch (offset & 7) {
     case THR: *value = latch ? u->dll : take_byte(u); break;
     case IER: *value = latch ? u->dlm : u->ier; break;
@@ -75,11 +75,11 @@ bool uart_read(uint32_t offset, uint32_t size, uint64_t *value)
 bool uart_write(uint32_t offset, uint32_t size, uint64_t value)
 {
     struct Uart *u = uart();
-    bool latch = u->lcr & LCR_DLAB, sent = false;
+    bool sent = false;
     uint8_t v = (uint8_t)value, ignored;
-    if (size != 1)
-        return false;
+    (void)size;
     lock(&u->lock);
+    bool latch = u->lcr & LCR_DLAB;
     switch (offset & 7) {
     case THR:
         if (latch) {
@@ -100,8 +100,9 @@ bool uart_write(uint32_t offset, uint32_t size, uint64_t value)
         }
         break;
     case IIR: /* FCR when written */
-        if (v & 2)
-            while (ring_get(&u->rx, &ignored)) {
+        /* What is beyond the FIFO is still on the line. */
+        if (v & FCR_CLEAR_RX)
+            for (uint32_t i = 0; i < FIFO_BYTES && ring_get(&u->rx, &ignored); i++) {
             }
         u->fcr = v & 0xc9;
         break;

@@ -5,7 +5,7 @@
 
 enum { IN = 0, OUT = 1, FLUSH = 4, GET_ID = 8, DISCARD = 11, WRITE_ZEROES = 13 };
 enum { OK = 0, IOERR = 1, UNSUPP = 2 };
-enum { SECTOR = 512, HEADER = 16, ID_BYTES = 20, RANGE = 16 };
+enum { SECTOR = 512, HEADER = 16, ID_BYTES = 20, RANGE_SECTORS = 1 << 16 /* as in config */ };
 #define FEATURE_RO (1ull << 5)
 
 /* A cursor over a chain's buffers of one direction. */
@@ -65,21 +65,24 @@ static uint8_t *image_at(const struct Virtio *v, uint64_t sector, uint64_t bytes
     return (uint8_t *)mem_at(v->image_offset) + sector * SECTOR;
 }
 
-static uint8_t zero_ranges(const struct Virtio *v, struct Cursor *in, uint64_t bytes)
+/* Discards or zeroes the one range of a request (max_*_seg in config is 1, so
+ * that no request can keep a hart here for long).  Unmapping is a choice of
+ * write zeroes only; other flags are unknown (5.2.6.2). */
+static uint8_t zero_range(const struct Virtio *v, struct Cursor *in, uint64_t bytes, uint32_t known_flags)
 {
     struct {
         uint64_t sector;
         uint32_t count, flags;
     } range;
-    if (bytes == 0 || bytes % RANGE)
+    if (bytes != sizeof range)
         return IOERR;
-    for (; bytes; bytes -= RANGE) {
-        transfer(in, (uint8_t *)&range, RANGE);
-        uint8_t *at = image_at(v, range.sector, (uint64_t)range.count * SECTOR);
-        if (!at)
-            return IOERR;
-        memset(at, 0, (size_t)range.count * SECTOR);
-    }
+    transfer(in, (uint8_t *)&range, sizeof range);
+    if (range.flags & ~known_flags)
+        return UNSUPP;
+    uint8_t *at = image_at(v, range.sector, (uint64_t)range.count * SECTOR);
+    if (!at || range.count > RANGE_SECTORS)
+        return IOERR;
+    memset(at, 0, (size_t)range.count * SECTOR);
     return OK;
 }
 
@@ -100,14 +103,10 @@ static bool serve(const struct Virtio *v, const struct Chain *chain, uint32_t *w
     uint8_t status = OK, *at;
     static const uint8_t id[ID_BYTES] = "hartwell";
     bool fixed = v->device_features & FEATURE_RO;
-    *written = 1;
     switch (header.type) {
     case IN:
         at = to_read % SECTOR ? NULL : image_at(v, header.sector, to_read);
-        if (at && transfer(&out, at, to_read))
-            *written = (uint32_t)to_read + 1;
-        else
-            status = IOERR;
+        status = at && transfer(&out, at, to_read) ? OK : IOERR;
         break;
     case OUT:
         at = fixed || to_write % SECTOR ? NULL : image_at(v, header.sector, to_write);
@@ -115,20 +114,17 @@ static bool serve(const struct Virtio *v, const struct Chain *chain, uint32_t *w
         break;
     case FLUSH: break;
     case GET_ID:
-        to_read = to_read < ID_BYTES ? to_read : ID_BYTES;
-        transfer(&out, (uint8_t *)(uintptr_t)id, to_read);
-        *written = (uint32_t)to_read + 1;
+        transfer(&out, (uint8_t *)(uintptr_t)id, to_read < ID_BYTES ? to_read : ID_BYTES);
         break;
-    case DISCARD: case WRITE_ZEROES: status = fixed ? IOERR : zero_ranges(v, &in, to_write); break;
+    case DISCARD: status = fixed ? IOERR : zero_range(v, &in, to_write, 0); break;
+    case WRITE_ZEROES: status = fixed ? IOERR : zero_range(v, &in, to_write, 1); break;
     default: status = UNSUPP; break;
     }
-    /* The status is the last writable byte, wherever the buffers end. */
+    *written = (uint32_t)writable; /* up to the status, the last writable byte */
     for (uint32_t i = chain->count; i-- > 0;) {
         const struct Buffer *b = &chain->buffer[i];
         if (b->writable && b->bytes) {
             b->at[b->bytes - 1] = status;
-            if (status != OK || header.type != IN)
-                *written = (uint32_t)writable;
             break;
         }
     }

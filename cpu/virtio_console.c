@@ -5,7 +5,6 @@
 #include "virtio_queue.h"
 
 enum { RECEIVE = 0, TRANSMIT = 1 };
-enum { DRIVER_OK = 4, NEEDS_RESET = 64 };
 
 static uint32_t readable(const struct Chain *chain)
 {
@@ -88,9 +87,8 @@ static void serve(uint32_t slot, uint32_t queue)
         return;
     struct Virtio *v = &MACHINE->virtio[slot];
     lock(&v->lock);
-    if (v->backend == VIRTIO_BACKEND_CONSOLE && v->queue[queue].ready && v->status & DRIVER_OK &&
-        !(v->status & NEEDS_RESET))
-        virtio_console_notify(v, queue);
+    if (v->backend == VIRTIO_BACKEND_CONSOLE)
+        virtio_serve(v, queue);
     unlock(&v->lock);
 }
 
@@ -113,7 +111,7 @@ EXPORT void console_resize(uint32_t slot, uint32_t cols, uint32_t rows)
         v->config[2] = (uint8_t)rows;
         v->config[3] = (uint8_t)(rows >> 8);
         atomic_add(&v->config_generation, 1);
-        if (v->status & DRIVER_OK)
+        if (v->status & STATUS_DRIVER_OK)
             virtio_raise(v, 2);
     }
     unlock(&v->lock);

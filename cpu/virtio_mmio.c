@@ -11,10 +11,8 @@ enum {
     DEVICE_FEATURES_SEL = 0x014, DRIVER_FEATURES = 0x020, DRIVER_FEATURES_SEL = 0x024, QUEUE_SEL = 0x030,
     QUEUE_NUM_MAX = 0x034, QUEUE_NUM = 0x038, QUEUE_READY = 0x044, QUEUE_NOTIFY = 0x050, INTERRUPT_STATUS = 0x060,
     INTERRUPT_ACK = 0x064, STATUS = 0x070, QUEUE_DESC = 0x080, QUEUE_DRIVER = 0x090, QUEUE_DEVICE = 0x0a0,
-    CONFIG_GENERATION = 0x0fc, CONFIG = 0x100,
+    SHM_LEN_LOW = 0x0b0, SHM_BASE_HIGH = 0x0bc, CONFIG_GENERATION = 0x0fc, CONFIG = 0x100,
 };
-
-enum { STATUS_FEATURES_OK = 8, STATUS_NEEDS_RESET = 64 };
 
 static uint32_t slot_irq(uint32_t slot) { return slot < 8 ? IRQ_VIRTIO + slot : IRQ_VIRTIO_MORE + slot - 8; }
 
@@ -98,7 +96,8 @@ static uint32_t read_register(struct Virtio *v, uint32_t offset)
     case INTERRUPT_STATUS: return atomic_get(&v->interrupt_status);
     case STATUS: return v->status;
     case CONFIG_GENERATION: return atomic_get(&v->config_generation);
-    default: return 0;
+    default: /* a shared memory region that isn't there has a length of all ones */
+        return offset >= SHM_LEN_LOW && offset <= SHM_BASE_HIGH ? ~0u : 0;
     }
 }
 
@@ -108,8 +107,10 @@ bool virtio_mmio_read(uint32_t offset, uint32_t size, uint64_t *value)
     offset %= 0x1000;
     *value = 0;
     if (offset >= CONFIG) {
+        lock(&v->lock);
         for (uint32_t i = 0; i < size && offset - CONFIG + i < v->config_size; i++)
             *value |= (uint64_t)v->config[offset - CONFIG + i] << (8 * i);
+        unlock(&v->lock);
         return true;
     }
     if (size != 4 || offset % 4)
@@ -118,6 +119,30 @@ bool virtio_mmio_read(uint32_t offset, uint32_t size, uint64_t *value)
     *value = read_register(v, offset);
     unlock(&v->lock);
     return true;
+}
+
+struct Virtqueue *virtio_live_queue(struct Virtio *v, uint32_t index)
+{
+    if (index >= v->queue_count || index >= VIRTIO_QUEUES || !v->queue[index].ready ||
+        (v->status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET)) != STATUS_DRIVER_OK)
+        return NULL;
+    return &v->queue[index];
+}
+
+void virtio_serve(struct Virtio *v, uint32_t queue)
+{
+    struct Virtqueue *q = virtio_live_queue(v, queue);
+    if (!q)
+        return;
+    switch (v->backend) {
+    case VIRTIO_BACKEND_CONSOLE: virtio_console_notify(v, queue); break;
+    case VIRTIO_BACKEND_BLOCK: virtio_block_notify(v, queue); break;
+    case VIRTIO_BACKEND_PYTHON:
+        atomic_set(&q->notified, 1);
+        doorbell_ring(DOORBELL_VIRTIO);
+        break;
+    default: break;
+    }
 }
 
 static void set_status(struct Virtio *v, uint32_t value)
@@ -132,7 +157,11 @@ static void set_status(struct Virtio *v, uint32_t value)
     if (value & STATUS_FEATURES_OK && !(v->status & STATUS_FEATURES_OK) &&
         (v->driver_features & ~v->device_features || !version_1))
         value &= ~(uint32_t)STATUS_FEATURES_OK;
+    bool starts = value & ~v->status & STATUS_DRIVER_OK;
     atomic_set(&v->status, (value & 0xff) | (v->status & STATUS_NEEDS_RESET));
+    if (starts) /* what was made available before may be taken now */
+        for (uint32_t queue = 0; queue < v->queue_count; queue++)
+            virtio_serve(v, queue);
 }
 
 static void set_ready(struct Virtio *v, struct Virtqueue *q, uint32_t value)
@@ -141,25 +170,10 @@ static void set_ready(struct Virtio *v, struct Virtqueue *q, uint32_t value)
     if (!(value & 1))
         return;
     q->last_avail = q->used_index = 0;
-    if (queue_valid(q))
+    if (queue_valid(q, v->queue_max))
         q->ready = 1;
     else
         virtio_broken(v);
-}
-
-static void notify(struct Virtio *v, uint32_t index)
-{
-    if (index >= v->queue_count || index >= VIRTIO_QUEUES || !v->queue[index].ready || v->status & STATUS_NEEDS_RESET)
-        return;
-    switch (v->backend) {
-    case VIRTIO_BACKEND_CONSOLE: virtio_console_notify(v, index); break;
-    case VIRTIO_BACKEND_BLOCK: virtio_block_notify(v, index); break;
-    case VIRTIO_BACKEND_PYTHON:
-        atomic_set(&v->queue[index].notified, 1);
-        doorbell_ring(DOORBELL_VIRTIO);
-        break;
-    default: break;
-    }
 }
 
 static void write_register(struct Virtio *v, uint32_t offset, uint32_t value)
@@ -189,7 +203,7 @@ static void write_register(struct Virtio *v, uint32_t offset, uint32_t value)
         if (q)
             set_ready(v, q, value);
         break;
-    case QUEUE_NOTIFY: notify(v, value); break;
+    case QUEUE_NOTIFY: virtio_serve(v, value); break;
     case INTERRUPT_ACK:
         atomic_bits_off(&v->interrupt_status, value);
         update(v);
@@ -209,36 +223,15 @@ bool virtio_mmio_write(uint32_t offset, uint32_t size, uint64_t value)
         return true;
     lock(&v->lock);
     if (offset >= CONFIG) {
-        for (uint32_t i = 0; i < size && offset - CONFIG + i < v->config_size; i++)
-            v->config[offset - CONFIG + i] = (uint8_t)(value >> (8 * i));
-        atomic_add(&v->config_written, 1);
-        if (v->backend == VIRTIO_BACKEND_PYTHON)
+        if (v->backend == VIRTIO_BACKEND_PYTHON) { /* those in C offer nothing that could be written */
+            for (uint32_t i = 0; i < size && offset - CONFIG + i < v->config_size; i++)
+                v->config[offset - CONFIG + i] = (uint8_t)(value >> (8 * i));
+            atomic_add(&v->config_written, 1);
             doorbell_ring(DOORBELL_VIRTIO);
+        }
     } else {
         write_register(v, offset, (uint32_t)value);
     }
     unlock(&v->lock);
     return true;
-}
-
-/* For a Python device: it has put buffers into used, or changed its config. */
-EXPORT void virtio_interrupt(uint32_t slot, uint32_t bits)
-{
-    if (slot >= MAX_VIRTIO)
-        return;
-    struct Virtio *v = &MACHINE->virtio[slot];
-    lock(&v->lock);
-    virtio_raise(v, bits & 3);
-    unlock(&v->lock);
-}
-
-/* A Python device met a driver that broke the rules. */
-EXPORT void virtio_needs_reset(uint32_t slot)
-{
-    if (slot >= MAX_VIRTIO)
-        return;
-    struct Virtio *v = &MACHINE->virtio[slot];
-    lock(&v->lock);
-    virtio_broken(v);
-    unlock(&v->lock);
 }

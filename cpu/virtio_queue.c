@@ -11,10 +11,10 @@ struct Descriptor {
     uint16_t flags, next;
 };
 
-bool queue_valid(const struct Virtqueue *q)
+bool queue_valid(const struct Virtqueue *q, uint32_t max)
 {
     uint32_t n = q->num;
-    if (n == 0 || n > 1024 || n & (n - 1) || q->desc % 16 || q->avail % 2 || q->used % 4)
+    if (n == 0 || n > max || n & (n - 1) || q->desc % 16 || q->avail % 2 || q->used % 4)
         return false;
     return ram_at(q->desc, DESC_BYTES * n) && ram_at(q->avail, 6 + 2 * n) && ram_at(q->used, 6 + 8 * n);
 }
@@ -42,14 +42,23 @@ static bool add(struct Chain *chain, const struct Descriptor *d)
     return true;
 }
 
+/* A copy that is made exactly once: the driver may change the original under
+ * our eyes, so nothing may be looked at there again after it was checked. */
+static void copy_once(void *to, const uint8_t *from, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i++)
+        ((uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
+}
+
 /* Follows a chain through a table of `n` descriptors; a loop ends at CHAIN_MAX. */
 static bool follow(struct Virtio *v, struct Chain *chain, uint64_t table, uint32_t n, uint32_t index, bool indirect)
 {
     for (;;) {
-        const struct Descriptor *in_ram;
-        if (index >= n || !(in_ram = (const struct Descriptor *)(void *)ram_at(table + index * DESC_BYTES, DESC_BYTES)))
+        struct Descriptor d;
+        const uint8_t *in_ram = index < n ? ram_at(table + index * DESC_BYTES, DESC_BYTES) : NULL;
+        if (!in_ram)
             return false;
-        struct Descriptor d = *in_ram; /* once: the driver may change it meanwhile */
+        copy_once(&d, in_ram, sizeof d);
         if (d.flags & DESC_INDIRECT) {
             if (indirect || !(v->driver_features & FEATURE_INDIRECT) || d.flags & DESC_NEXT || d.length == 0 ||
                 d.length % DESC_BYTES)
@@ -64,23 +73,27 @@ static bool follow(struct Virtio *v, struct Chain *chain, uint64_t table, uint32
     }
 }
 
-int queue_peek(struct Virtio *v, struct Virtqueue *q, struct Chain *chain)
+int32_t queue_next(const struct Virtqueue *q)
 {
     const uint16_t *ring = avail(q);
     uint16_t waiting = (uint16_t)(load16(&ring[1]) - q->last_avail);
     if (waiting == 0)
+        return -1;
+    return waiting <= q->num ? load16(&ring[2 + q->last_avail % q->num]) : -2;
+}
+
+int queue_peek(struct Virtio *v, struct Virtqueue *q, struct Chain *chain)
+{
+    int32_t head = queue_next(q);
+    if (head == -1)
         return CHAIN_NONE;
     chain->count = 0;
-    chain->head = ring[2 + q->last_avail % q->num];
-    if (waiting > q->num || !follow(v, chain, q->desc, q->num, chain->head, false))
-        return CHAIN_BAD;
-    return CHAIN_FOUND;
+    chain->head = (uint16_t)head;
+    return head >= 0 && follow(v, chain, q->desc, q->num, chain->head, false) ? CHAIN_FOUND : CHAIN_BAD;
 }
 
 void queue_push(struct Virtio *v, struct Virtqueue *q, const struct Chain *chain, uint32_t written)
 {
-    uint16_t *ring = used(q);
-    uint32_t *element = (uint32_t *)(void *)(ring + 2) + 2 * (q->used_index % q->num);
     uint32_t left = written;
     for (uint32_t i = 0; i < chain->count && left; i++) {
         const struct Buffer *b = &chain->buffer[i];
@@ -90,9 +103,18 @@ void queue_push(struct Virtio *v, struct Virtqueue *q, const struct Chain *chain
         ram_written(b->pa, here);
         left -= here;
     }
-    element[0] = chain->head;
+    queue_take(q);
+    queue_give(v, q, chain->head, written);
+}
+
+void queue_take(struct Virtqueue *q) { q->last_avail++; }
+
+void queue_give(struct Virtio *v, struct Virtqueue *q, uint32_t head, uint32_t written)
+{
+    uint16_t *ring = used(q);
+    uint32_t *element = (uint32_t *)(void *)(ring + 2) + 2 * (q->used_index % q->num);
+    element[0] = head;
     element[1] = written;
-    q->last_avail++;
     q->used_index++;
     store16(&ring[1], q->used_index);
     ram_written(q->used, 6 + 8 * q->num);

@@ -27,14 +27,20 @@ struct Chain {
 
 enum { CHAIN_NONE, CHAIN_FOUND, CHAIN_BAD };
 
-/* Are the size and the three parts of a queue usable at all? */
-bool queue_valid(const struct Virtqueue *q);
+/* Are the size (at most `max`) and the three parts of a queue usable at all? */
+bool queue_valid(const struct Virtqueue *q, uint32_t max);
 
 /* The next chain that the driver made available, without taking it. */
 int queue_peek(struct Virtio *v, struct Virtqueue *q, struct Chain *chain);
 
 /* Takes it, and gives it back with `written` bytes. */
 void queue_push(struct Virtio *v, struct Virtqueue *q, const struct Chain *chain, uint32_t written);
+
+/* The steps of that one by one, for devices in Python.  queue_next: the head
+ * of the next chain, -1 if there is none, -2 for an impossible one. */
+int32_t queue_next(const struct Virtqueue *q);
+void queue_take(struct Virtqueue *q);
+void queue_give(struct Virtio *v, struct Virtqueue *q, uint32_t head, uint32_t written);
 
 /* After a batch that began at used index `before`: should the driver be
  * interrupted? */
