@@ -7,7 +7,7 @@
 #include "virtio_mmio.h"
 #include "virtio_queue.h"
 
-enum { TAKE_NONE = -1, TAKE_BAD = -2 };
+enum { TAKE_NONE = 0x10000, TAKE_BAD = 0x10001 };
 
 static struct Virtio *locked(uint32_t slot)
 {
@@ -33,21 +33,21 @@ EXPORT void virtio_needs_reset(uint32_t slot, uint32_t resets)
     unlock(&v->lock);
 }
 
-/* Takes the next available chain: its head, or TAKE_NONE after asking to be
- * notified of the next one, or TAKE_BAD. */
-EXPORT int32_t virtio_take(uint32_t slot, uint32_t queue, uint32_t resets)
+/* Takes the next available chain: its head (under 0x10000), or TAKE_NONE after
+ * asking to be notified of the next one, or TAKE_BAD. */
+EXPORT uint32_t virtio_take(uint32_t slot, uint32_t queue, uint32_t resets)
 {
     struct Virtio *v = locked(slot);
     struct Virtqueue *q = v->reset_count == resets ? virtio_live_queue(v, queue) : NULL;
-    int32_t head = q ? queue_next(q) : TAKE_NONE;
-    if (q && head == TAKE_NONE) {
+    int32_t head = q ? queue_next(q) : -1;
+    if (q && head == -1) {
         queue_ask_notify(v, q);
         head = queue_next(q); /* one may have come before the driver saw that */
     }
     if (head >= 0)
         queue_take(q);
     unlock(&v->lock);
-    return head;
+    return head >= 0 ? (uint32_t)head : head == -1 ? TAKE_NONE : TAKE_BAD;
 }
 
 /* Gives a chain back with `written` bytes, and interrupts if the driver wants. */

@@ -7,23 +7,21 @@ is delivered at once.  Neither blocks.
 from __future__ import annotations
 
 from hartwell.devices.ring import Ring
+from hartwell.devices.slot import STATUS_DRIVER_OK, put_virtio
 from hartwell.errors import BadConfiguration
 from hartwell.layout import CONSTANTS, RING_BASE, RING_SIZE, VARIABLE_BASE, field
 from hartwell.platform import Core
 
 VIRTIO_ID_CONSOLE = 3
 FEATURE_SIZE = 1 << 0
-FEATURE_INDIRECT = 1 << 28
-FEATURE_EVENT_IDX = 1 << 29
-FEATURE_VERSION_1 = 1 << 32
-STATUS_DRIVER_OK = 4
 
 
 def ring_place(number: int) -> int:
     """Where ring `number`'s bytes lie: 0 and 1 are the UART's."""
     place = RING_BASE + number * RING_SIZE
     if place + RING_SIZE > VARIABLE_BASE:
-        raise BadConfiguration(f"rings: number {number} does not fit below the variable part")
+        most = ((VARIABLE_BASE - RING_BASE) // RING_SIZE - 2) // 2
+        raise BadConfiguration(f"console {(number - 2) // 2}: a machine has memory for {most} virtio consoles")
     return place
 
 
@@ -43,15 +41,17 @@ class UartConsole:
 
     def read(self) -> bytes:
         """Bytes from the guest since the last time."""
-        full = self._tx.used >= RING_SIZE
         data = self._tx.read()
-        if full:
+        if data:  # the ring may have been full for a moment, and the transmitter have stopped
             self._core.call("uart_input")
         return data
 
 
 class VirtioConsole:
-    """virtio-console in a slot; Virtio 1.2, 5.3."""
+    """virtio-console in a slot; Virtio 1.2, 5.3.
+
+    `number` (0 to 6) tells several consoles' rings apart.
+    """
 
     def __init__(self, core: Core, slot: int, number: int = 0) -> None:
         self._core, self.slot = core, slot
@@ -60,7 +60,7 @@ class VirtioConsole:
         self._rx = Ring(core, field("Machine.virtio.rx", slot).offset, ring_place(3 + 2 * number))
         put_virtio(
             core, slot, VIRTIO_ID_CONSOLE, CONSTANTS["VIRTIO_BACKEND_CONSOLE"],
-            FEATURE_SIZE | FEATURE_INDIRECT | FEATURE_EVENT_IDX, queues=2, config=bytes(12),
+            FEATURE_SIZE, queues=2, config=bytes(12),
         )
 
     @property
@@ -76,9 +76,8 @@ class VirtioConsole:
 
     def read(self) -> bytes:
         """Bytes from the guest since the last time."""
-        crowded = self._tx.used >= RING_SIZE // 2
         data = self._tx.read()
-        if crowded:
+        if data:  # what had no room may be waiting in the queue
             self._core.call("virtio_output_drained", self.slot)
         return data
 
@@ -86,18 +85,3 @@ class VirtioConsole:
         """Tells the guest the terminal's size in characters."""
         self._core.call("console_resize", self.slot, cols & 0xFFFF, rows & 0xFFFF)
 
-
-def put_virtio(
-    core: Core, slot: int, device_id: int, backend: int, features: int, *, queues: int, config: bytes, queue_max: int = 256
-) -> None:
-    """Fills an empty slot's static part; before harts run."""
-    words = {
-        "backend": backend, "queue_count": queues, "queue_max": queue_max, "config_size": len(config),
-        "device_id": device_id,
-    }
-    core.write(field("Machine.virtio.config", slot).offset, config)
-    core.write(
-        field("Machine.virtio.device_features", slot).offset, (features | FEATURE_VERSION_1).to_bytes(8, "little")
-    )
-    for name, value in words.items():
-        core.store(field(f"Machine.virtio.{name}", slot).offset, value)

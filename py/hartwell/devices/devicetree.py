@@ -108,27 +108,40 @@ def decode(blob: bytes) -> Node:
         raise BadConfiguration("device tree: it does not begin with the magic d00dfeed")
     _, total, at, strings, _, version, *_ = _HEADER.unpack_from(blob)
     if total > len(blob) or version < 16:
-        raise BadConfiguration(f"device tree: {total} bytes of version {version} in {len(blob)} bytes")
+        raise BadConfiguration(
+            f"device tree: {total} bytes of version {version} in {len(blob)} bytes; version 16 or 17 is expected"
+        )
+    try:
+        return _read_nodes(blob[:total], at, strings)
+    except (struct.error, ValueError, IndexError):
+        raise BadConfiguration("device tree: a node, a property or a string goes past its end") from None
 
+
+def _read_nodes(blob: bytes, at: int, strings: int) -> Node:
     def text(offset: int) -> str:
         return blob[offset : blob.index(0, offset)].decode()
 
-    stack = [Node("")]
+    top = Node("")
+    stack = [top]
     while True:
         (token,) = struct.unpack_from(">I", blob, at)
         at += 4
         if token == BEGIN_NODE:
-            name = text(at)
-            at = (at + len(name) + 4) & ~3
-            stack.append(Node(name))
+            child = Node(text(at))
+            at = (at + len(child.name.encode()) + 4) & ~3
+            stack[-1].children.append(child)
+            stack.append(child)
         elif token == PROP:
             length, name_at = struct.unpack_from(">II", blob, at)
+            if at + 8 + length > len(blob):
+                raise IndexError(length)
             stack[-1].properties[text(strings + name_at)] = blob[at + 8 : at + 8 + length]
             at = (at + 8 + length + 3) & ~3
         elif token == END_NODE:
-            done = stack.pop()
-            stack[-1].children.append(done)
+            stack.pop()
         elif token == END:
-            return stack[0].children[0]
+            if len(stack) != 1:
+                raise BadConfiguration(f"device tree: it ends inside node {stack[-1].name!r}")
+            return top.children[0]
         elif token != NOP:
             raise BadConfiguration(f"device tree: unknown token {token:#x} at byte {at - 4}")

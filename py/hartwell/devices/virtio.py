@@ -1,54 +1,62 @@
 """Write a virtio device in Python.
 
-Registers and their rules are C's (cpu/virtio_mmio.c).  A subclass names its
-device and gets each request as a `Chain`; it is called on the supervisor's
-thread, some tens of microseconds after the driver rang.  Virtio 1.2, 2.7.
+Registers and their rules are C's (cpu/virtio_mmio.c), and so are the steps on
+a queue that must be one with what the driver sees (cpu/virtio_python.c).  A
+subclass names its device and gets each request as a `Chain`; it is called on
+the supervisor's thread, some tens of microseconds after the driver rang.
+
+    class Echo(VirtioDevice):
+        device_id = 63
+
+        def on_request(self, queue, chain):
+            chain.write(chain.read())
+            chain.complete()
 
 Everything in a queue was written by the guest.  A chain that breaks the rules
-makes the device ask for a reset (2.1.2); nothing is raised out of `serve`.
+makes the device ask for a reset (Virtio 1.2, 2.1.2); nothing of that is raised
+out of `serve`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from hartwell.devices.console import FEATURE_EVENT_IDX, FEATURE_INDIRECT, put_virtio
-from hartwell.layout import CONSTANTS, LAYOUT, RAM_BASE, VIRTIO_QUEUES, field
+from hartwell.devices.slot import FEATURE_INDIRECT, put_virtio
+from hartwell.errors import BadConfiguration
+from hartwell.layout import CONSTANTS, RAM_BASE, VIRTIO_QUEUES, field
 from hartwell.platform import Core
 
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
-NO_INTERRUPT = 1
-LONGEST_CHAIN = 1024
-USED_BUFFER, CONFIG_CHANGED = 1, 2
+DESC_BYTES = 16
+LONGEST_CHAIN = 1024  # buffers
+TAKE_NONE, TAKE_BAD = 0x10000, 0x10001  # cpu/virtio_python.c
 
 
 class BrokenQueue(Exception):
     """The driver broke the rules of a queue."""
 
 
-@dataclass
-class Queue:
-    """A virtqueue as the driver set it up."""
-
-    index: int
-    num: int
-    desc: int
-    avail: int
-    used: int
-    last_avail: int
-    used_index: int
-
-
 class Chain:
-    """One request: buffers the device may read, then buffers it may write."""
+    """One request: buffers the device may read, then buffers it may write.
 
-    def __init__(self, device: VirtioDevice, queue: Queue, head: int, buffers: list[tuple[int, int, bool]]) -> None:
-        self._device, self._queue, self._head = device, queue, head
+    `readable` and `writable` are their bytes, `written` those of `writable`
+    that are filled.  A chain may be kept and completed later, in any order;
+    after a reset of the device all that does nothing.
+    """
+
+    def __init__(
+        self, device: VirtioDevice, queue: int, head: int, resets: int, buffers: list[tuple[int, int, bool]]
+    ) -> None:
+        self._device, self._queue, self._head, self._resets = device, queue, head, resets
         self._readable = [(pa, count) for pa, count, writable in buffers if not writable]
         self._writable = [(pa, count) for pa, count, writable in buffers if writable]
+        self._done = False
         self.readable = sum(count for _, count in self._readable)
         self.writable = sum(count for _, count in self._writable)
         self.written = 0
+
+    @property
+    def live(self) -> bool:
+        """Does the driver still wait for it?"""
+        return not self._done and self._resets == self._device.resets
 
     def read(self) -> bytes:
         """All that the driver sent."""
@@ -56,6 +64,8 @@ class Chain:
 
     def write(self, data: bytes) -> int:
         """Appends to the device-writable part; how many bytes fitted."""
+        if not self.live:
+            return 0
         done, skip = 0, self.written
         for pa, count in self._writable:
             if skip >= count:
@@ -70,32 +80,55 @@ class Chain:
         return done
 
     def complete(self) -> None:
-        """Gives the chain back to the driver, once."""
-        self._device.push(self._queue, self._head, self.written)
+        """Gives the chain back to the driver; the second time does nothing."""
+        if not self._done:
+            self._done = True
+            self._device.give(self._queue, self._resets, self._head, self.written)
 
 
 class VirtioDevice:
     """Base of a device served in Python.
 
-    Subclasses set `device_id`, `features`, `queue_count` and the first
-    `config`, and define `on_request`.
+    Subclasses set `device_id`, `features` (their own bits), `queue_count` (1
+    to 4) and the first `config` (at most 256 bytes), and define `on_request`
+    or, to take chains when they please, `on_notify`.
     """
 
     device_id = 0
     features = 0
     queue_count = 1
     config = b""
+    largest_request = 4 << 20
+    """Bytes of one direction of a chain; the guest asks for Python's memory here."""
 
     def attach(self, core: Core, slot: int) -> None:
-        """Takes an empty slot; before harts run."""
-        self._core, self.slot = core, slot
-        self._ram_offset = _word(core, "Machine.ram_offset")
-        self._ram_bytes = int.from_bytes(core.read(field("Machine.ram_bytes").offset, 8), "little")
-        self._resets = core.load(field("Machine.virtio.reset_count", slot).offset)
+        """Takes an empty slot; before harts run.  BadConfiguration if it can't."""
+        if self.device_id == 0:
+            raise BadConfiguration(f"{type(self).__name__}: device_id is 0, which means no device")
         put_virtio(
-            core, slot, self.device_id, CONSTANTS["VIRTIO_BACKEND_PYTHON"],
-            self.features | FEATURE_INDIRECT | FEATURE_EVENT_IDX, queues=self.queue_count, config=self.config,
+            core, slot, self.device_id, CONSTANTS["VIRTIO_BACKEND_PYTHON"], self.features,
+            queues=self.queue_count, config=self.config,
         )
+        self.core, self.slot = core, slot
+        self._ram_offset, self._ram_bytes = core.plan.values["ram_offset"], core.plan.ram_bytes
+        self._reset_count = field("Machine.virtio.reset_count", slot).offset
+        self._config_written = field("Machine.virtio.config_written", slot).offset
+        self._notified = [
+            field("Machine.virtio.queue.notified", slot, index).offset
+            for index in range(min(self.queue_count, VIRTIO_QUEUES))
+        ]
+        self._resets = self.resets
+        self._config_writes = core.load(self._config_written)
+
+    @property
+    def resets(self) -> int:
+        """How often the slot was reset, modulo 2^32."""
+        return self.core.load(self._reset_count)
+
+    @property
+    def driver_features(self) -> int:
+        """The features that the driver took."""
+        return int.from_bytes(self.core.read(field("Machine.virtio.driver_features", self.slot).offset, 8), "little")
 
     # --- what subclasses define -------------------------------------------
 
@@ -103,144 +136,121 @@ class VirtioDevice:
         """One request of queue `queue`.  Call `chain.complete()`, now or later."""
         chain.complete()
 
+    def on_notify(self, queue: int) -> None:
+        """The driver notified queue `queue`; takes all there is, one by one."""
+        while (chain := self.take(queue)) is not None:
+            self.on_request(queue, chain)
+
     def on_reset(self) -> None:
         """The driver reset the device; chains not completed are gone."""
+
+    def on_config(self, config: bytes) -> None:
+        """The driver wrote to the config, which is `config` now."""
 
     # --- what the supervisor calls ----------------------------------------
 
     def serve(self) -> bool:
-        """Takes what drivers have notified; True when there was anything."""
-        resets = self._core.load(field("Machine.virtio.reset_count", self.slot).offset)
-        if resets != self._resets:
+        """Takes what the driver has notified; True when there was anything."""
+        busy = False
+        resets = self.resets
+        if reset := resets != self._resets:
             self._resets = resets
             self.on_reset()
-        busy = False
-        for index in range(min(self.queue_count, VIRTIO_QUEUES)):
-            notified = field("Machine.virtio.queue.notified", self.slot, index).offset
-            if self._core.load(notified):
-                self._core.store(notified, 0)
+        if (writes := self.core.load(self._config_written)) != self._config_writes:
+            self._config_writes = writes
+            self.on_config(self.read_config())
+        for queue, notified in enumerate(self._notified):
+            # After a reset all are looked at: a notification may have met `take`
+            # while it still held to the time before.
+            if self.core.load(notified) or reset:
+                self.core.store(notified, 0)
                 busy = True
                 try:
-                    self._drain(index)
+                    self.on_notify(queue)
                 except BrokenQueue:
-                    self._core.call("virtio_needs_reset", self.slot)
+                    self.core.call("virtio_needs_reset", self.slot, self._resets)
         return busy
 
-    def config_changed(self, config: bytes) -> None:
-        """New config contents of the same size, told to the driver."""
-        self._core.write(field("Machine.virtio.config", self.slot).offset, config)
-        generation = field("Machine.virtio.config_generation", self.slot).offset
-        self._core.store(generation, (self._core.load(generation) + 1) & 0xFFFF_FFFF)
-        self._core.call("virtio_interrupt", self.slot, CONFIG_CHANGED)
+    # --- what subclasses call ----------------------------------------------
+
+    def take(self, queue: int) -> Chain | None:
+        """The next chain of a queue; None when there is none, and then the
+        driver will notify of the next.  BrokenQueue goes to `serve`."""
+        head = self.core.call("virtio_take", self.slot, queue, self._resets)
+        if head == TAKE_NONE:
+            return None
+        if head == TAKE_BAD:
+            raise BrokenQueue("more chains made available than the queue has")
+        return Chain(self, queue, head, self._resets, self._follow(queue, head))
+
+    def give(self, queue: int, resets: int, head: int, written: int) -> None:
+        """Puts a chain into the used ring; `Chain.complete` calls it."""
+        self.core.call("virtio_give", self.slot, queue, resets, head, written)
+
+    def read_config(self) -> bytes:
+        """The config's bytes as they are now."""
+        return self.core.read(field("Machine.virtio.config", self.slot).offset, len(self.config))
+
+    def write_config(self, config: bytes) -> None:
+        """New config of the same size; the driver sees all of it or nothing, and is told."""
+        if len(config) != len(self.config):
+            raise BadConfiguration(
+                f"{type(self).__name__}: {len(config)} bytes of config, but it began with {len(self.config)}"
+            )
+        self.core.call("virtio_config_begin", self.slot)
+        try:
+            self.core.write(field("Machine.virtio.config", self.slot).offset, config)
+        finally:
+            self.core.call("virtio_config_end", self.slot)
 
     # --- guest RAM ---------------------------------------------------------
 
     def read_ram(self, pa: int, count: int) -> bytes:
         """Guest physical bytes; BrokenQueue outside RAM."""
-        return self._core.read(self._place(pa, count), count)
+        return self.core.read(self._place(pa, count), count)
 
     def write_ram(self, pa: int, data: bytes) -> None:
         """Writes guest physical bytes; BrokenQueue outside RAM."""
-        self._core.write(self._place(pa, len(data)), data)
-        self._core.call("ram_written", pa, len(data))
+        self.core.write(self._place(pa, len(data)), data)
+        self.core.call("ram_written", pa, len(data))
 
     def _place(self, pa: int, count: int) -> int:
         if pa < RAM_BASE or pa + count > RAM_BASE + self._ram_bytes:
             raise BrokenQueue(f"{count} bytes at {pa:#x} are outside RAM")
         return self._ram_offset + pa - RAM_BASE
 
-    # --- the queue ----------------------------------------------------------
+    # --- descriptors ---------------------------------------------------------
 
-    def _queue(self, index: int) -> Queue | None:
-        base = field("Machine.virtio.queue", self.slot, index).offset
-        raw = self._core.read(base, LAYOUT["Virtqueue"].size)
-        slots = LAYOUT["Virtqueue"].fields
-
-        def get(name: str) -> int:
-            slot = slots[name]
-            return int.from_bytes(raw[slot.offset : slot.offset + slot.size], "little")
-
-        if not get("ready"):
-            return None
-        return Queue(
-            index, get("num"), get("desc"), get("avail"), get("used"), get("last_avail"), get("used_index")
-        )
-
-    def _store16(self, queue: Queue, name: str, value: int) -> None:
-        offset = field(f"Machine.virtio.queue.{name}", self.slot, queue.index).offset
-        self._core.write(offset, value.to_bytes(2, "little"))
-
-    def _drain(self, index: int) -> None:
-        queue = self._queue(index)
-        while queue is not None:
-            available = int.from_bytes(self.read_ram(queue.avail + 2, 2), "little")
-            waiting = (available - queue.last_avail) & 0xFFFF
-            if waiting > queue.num:
-                raise BrokenQueue(f"{waiting} chains made available in a queue of {queue.num}")
-            if not waiting:
-                if not self._ask_notify(queue, available):
-                    return
-                continue
-            at = queue.avail + 4 + 2 * (queue.last_avail % queue.num)
-            head = int.from_bytes(self.read_ram(at, 2), "little")
-            queue.last_avail = (queue.last_avail + 1) & 0xFFFF
-            self._store16(queue, "last_avail", queue.last_avail)
-            self.on_request(index, Chain(self, queue, head, self._follow(queue, head)))
-            queue = self._queue(index)  # on_request may have completed some
-
-    def _ask_notify(self, queue: Queue, seen: int) -> bool:
-        """Asks to be told of the next; True when one has come meanwhile."""
-        if not self._negotiated(FEATURE_EVENT_IDX):
-            return False
-        self.write_ram(queue.used + 4 + 8 * queue.num, seen.to_bytes(2, "little"))
-        return int.from_bytes(self.read_ram(queue.avail + 2, 2), "little") != seen
-
-    def _negotiated(self, feature: int) -> bool:
-        offset = field("Machine.virtio.driver_features", self.slot).offset
-        return bool(int.from_bytes(self._core.read(offset, 8), "little") & feature)
-
-    def _follow(self, queue: Queue, head: int) -> list[tuple[int, int, bool]]:
+    def _follow(self, queue: int, head: int) -> list[tuple[int, int, bool]]:
+        """The buffers of a chain as (address, bytes, device-writable); 2.7.5."""
+        core, slot = self.core, self.slot
+        table = int.from_bytes(core.read(field("Machine.virtio.queue.desc", slot, queue).offset, 8), "little")
+        entries = core.load(field("Machine.virtio.queue.num", slot, queue).offset)
         buffers: list[tuple[int, int, bool]] = []
-        table, entries, index, indirect = queue.desc, queue.num, head, False
+        sizes = [0, 0]
+        index, indirect = head, False
         while len(buffers) < LONGEST_CHAIN:
             if index >= entries:
                 raise BrokenQueue(f"descriptor {index} in a table of {entries}")
-            raw = self.read_ram(table + 16 * index, 16)
+            raw = self.read_ram(table + DESC_BYTES * index, DESC_BYTES)
             address, length = int.from_bytes(raw[0:8], "little"), int.from_bytes(raw[8:12], "little")
             flags, following = int.from_bytes(raw[12:14], "little"), int.from_bytes(raw[14:16], "little")
             if flags & DESC_INDIRECT:
-                if indirect or length == 0 or length % 16 or flags & DESC_NEXT:
+                if indirect or length == 0 or length % DESC_BYTES or flags & DESC_NEXT:
                     raise BrokenQueue("an indirect table in an indirect table, or of a wrong size")
-                table, entries, index, indirect = address, length // 16, 0, True
+                if not self.driver_features & FEATURE_INDIRECT:
+                    raise BrokenQueue("an indirect table, which the driver did not ask for")
+                table, entries, index, indirect = address, length // DESC_BYTES, 0, True
                 continue
             self._place(address, length)
             writable = bool(flags & DESC_WRITE)
             if buffers and buffers[-1][2] and not writable:
                 raise BrokenQueue("a device-readable buffer after a writable one")
+            sizes[writable] += length
+            if sizes[writable] > self.largest_request:
+                raise BrokenQueue(f"a request of more than {self.largest_request} bytes")
             buffers.append((address, length, writable))
             if not flags & DESC_NEXT:
                 return buffers
             index = following
         raise BrokenQueue(f"a chain of more than {LONGEST_CHAIN} buffers, or a loop")
-
-    def push(self, queue: Queue, head: int, written: int) -> None:
-        """Puts a chain into the used ring; `Chain.complete` calls it."""
-        now = self._queue(queue.index)
-        if now is None or now.used != queue.used:
-            return  # the driver reset the queue meanwhile
-        at = now.used + 4 + 8 * (now.used_index % now.num)
-        self.write_ram(at, head.to_bytes(4, "little") + written.to_bytes(4, "little"))
-        index = (now.used_index + 1) & 0xFFFF
-        self._store16(now, "used_index", index)
-        self.write_ram(now.used + 2, index.to_bytes(2, "little"))
-        if self._negotiated(FEATURE_EVENT_IDX):
-            event = int.from_bytes(self.read_ram(now.avail + 4 + 2 * now.num, 2), "little")
-            wanted = event == now.used_index
-        else:
-            wanted = not int.from_bytes(self.read_ram(now.avail, 2), "little") & NO_INTERRUPT
-        if wanted:
-            self._core.call("virtio_interrupt", self.slot, USED_BUFFER)
-
-
-def _word(core: Core, path: str) -> int:
-    return core.load(field(path).offset)
