@@ -91,18 +91,17 @@ def make(mirror: str | None, progress: Progress) -> None:
     with scratch_folder(IMAGES / NAME) as folder:
         (folder / "Image").write_bytes(kernel)
         (folder / "initrd").write_bytes(tree.archive())
-        describe(folder, DESCRIPTION, f"{DESCRIPTION} ({release})")
+        describe(folder, NAME, f"{DESCRIPTION} ({release})")
         replace_folder(folder, IMAGES / NAME)
     add_to_index(NAME, default=True)
     make_firmware(files["opensbi"])
 
 
-def describe(folder: Path, short: str, description: str) -> None:
-    """Writes image.json (docs/contracts.md)."""
+def describe(folder: Path, name: str, description: str) -> None:
+    """Writes image.json (docs/contracts.md) for an image that boots to the same shell."""
     facts = {
-        "name": folder.name if not folder.name.startswith(".") else NAME,
-        "kernel": "Image", "initrd": "initrd", "append": APPEND,
-        "harts": 1, "memory": "512M", "description": description or short,
+        "name": name, "kernel": "Image", "initrd": "initrd", "append": APPEND,
+        "harts": 1, "memory": "512M", "description": description,
     }
     (folder / "image.json").write_text(json.dumps(facts, indent=2) + "\n")
 
