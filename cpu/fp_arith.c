@@ -98,7 +98,7 @@ static uint64_t square_root(struct Hart *h, uint64_t raw, uint32_t rm, struct Fp
      * point; halving it loses only a 0. */
     uint64_t radicand = a.exponent & 1 ? a.significand : a.significand >> 1;
     uint64_t root = 0, remainder = 0;
-    const uint32_t digits = f.precision + 2;
+    const uint32_t digits = f.precision + 1; /* one to round by; the remainder says the rest */
     for (uint32_t i = 0; i < digits; i++) {
         remainder = remainder << 2 | radicand >> 62;
         radicand <<= 2;

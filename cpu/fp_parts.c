@@ -73,7 +73,7 @@ uint64_t fp_sum(struct Hart *h, struct FpWide a, struct FpWide b, uint32_t rm, s
         if (high >> 63) { /* equal exponents and high halves, b's low half larger */
             a.sign = b.sign;
             low = -low;
-            high = ~high + (low == 0);
+            high = 0;
         }
     }
     if ((high | low) == 0)
