@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from hartwell.errors import NotSupported
 from hartwell.layout import MemoryPlan
 
 
@@ -27,6 +28,10 @@ class Core(Protocol):
     """One machine's linear memory and the supervisor's instance of cpu.wasm."""
 
     plan: MemoryPlan
+
+    @property
+    def failure(self) -> str | None:
+        """Why a hart's worker ended by itself (a trap in cpu.wasm), else None."""
 
     def read(self, offset: int, count: int) -> bytes: ...
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None: ...
@@ -61,6 +66,10 @@ class Core(Protocol):
         """Awaits until the word at `offset` differs from `value`, or
         `timeout` seconds; may return early."""
 
+    def block(self, offset: int, value: int, timeout: float) -> bool:
+        """As `wait`, but this thread sleeps: for the milliseconds that a pause
+        takes.  True when the word differs from `value`."""
+
     async def join(self) -> None:
         """Waits till every hart's worker has left hart_run."""
 
@@ -86,3 +95,22 @@ class Platform(Protocol):
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the command line) of an event: "console"
         {data: bytes}, "state" {...}, "progress" {what, loaded, total}."""
+
+
+_current: Platform | None = None
+
+
+def use(platform: Platform) -> None:
+    """Makes `platform` the one that machines boot on from now on."""
+    global _current
+    _current = platform
+
+
+def current() -> Platform:
+    """The platform of this process.  NotSupported where none was chosen."""
+    if _current is None:
+        raise NotSupported(
+            "this Python has no place for machines; use the page's Python console, `hartwell run`, "
+            "or hartwell.platform.use(hartwell.platform.wasmtime.WasmtimePlatform(...))"
+        )
+    return _current

@@ -1,0 +1,106 @@
+"""The `hartwell` command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from hartwell import __version__
+from hartwell.errors import HartwellError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.act(options)
+    except HartwellError as error:
+        print(f"hartwell: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hartwell", description="A Linux computer, here in a terminal.")
+    parser.add_argument("--version", action="version", version=f"hartwell {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run", help="boot a machine with its console on this terminal",
+        description="Boots a machine with its console on stdin and stdout; the guest's power-off ends it, and so does "
+        "Ctrl-A x.  A bare program's exit status is this command's.",
+    )
+    run.add_argument("--image", help="a name from static/images (default: the one that serve.py made)")
+    run.add_argument("--kernel", metavar="FILE", help="a RISC-V Linux Image, plain or gzip")
+    run.add_argument("--initrd", metavar="FILE")
+    run.add_argument("--append", metavar="TEXT", help="kernel arguments, added to the image's")
+    run.add_argument("--disk", metavar="FILE", action="append", dest="disks", help="a raw image (may be given several times)")
+    run.add_argument("--harts", type=int, metavar="N", help="1 to 8")
+    run.add_argument("--memory", metavar="SIZE", help="guest RAM, such as 512M")
+    run.add_argument("--firmware", metavar="FILE", help="an M-mode image, such as static/firmware/fw_jump.bin")
+    run.add_argument("--bare", metavar="ELF", help="an M-mode program instead of Linux")
+    run.add_argument("--no-jit", dest="jit", action="store_false", help="interpret only")
+    run.set_defaults(act=_run)
+
+    images = commands.add_parser("image", help="list and make images").add_subparsers(required=True, metavar="ACTION")
+    images.add_parser("list", help="the images there are").set_defaults(act=_list_images)
+    kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
+    kernel.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of this machine's own")
+    kernel.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    kernel.set_defaults(act=_build_kernel)
+
+    bench = commands.add_parser("bench", help="measure speed, start and memory beside QEMU")
+    bench.add_argument("what", nargs="*", help="names of benchmarks (default: all)")
+    bench.set_defaults(act=_bench)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from hartwell.setup import node
+
+    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks")
+    chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for name in ("kernel", "initrd", "firmware", "bare"):
+        if name in chosen and not Path(chosen[name]).exists():
+            raise HartwellError(f"--{name}: {chosen[name]} is not there")
+    if sys.stdin.isatty():
+        size = shutil.get_terminal_size()
+        chosen["resize"] = [size.columns, size.lines]
+    command = [str(node.find()), str(ROOT / "web" / "node" / "host.mjs"), json.dumps(chosen)]
+    return subprocess.run(command, check=False).returncode
+
+
+def _list_images(_: argparse.Namespace) -> int:
+    folder = ROOT / "static" / "images"
+    try:
+        index = json.loads((folder / "index.json").read_text())
+    except FileNotFoundError:
+        raise HartwellError("there is no image yet; `python3 serve.py` makes the one named shell") from None
+    for name in index["images"]:
+        facts = json.loads((folder / name / "image.json").read_text())
+        mark = "*" if name == index.get("default") else " "
+        print(f"{mark} {name:12} {facts.get('memory', ''):>6}  {facts.get('description', '')}")
+    return 0
+
+
+def _build_kernel(options: argparse.Namespace) -> int:
+    from hartwell.setup import kernel
+
+    return kernel.build(options.mirror, options.jobs)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    return subprocess.run([sys.executable, str(ROOT / "bench" / "run.py"), *options.what], check=False, cwd=ROOT).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""A machine on a terminal: what `hartwell run` does in Node, on the page's own glue."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from hartwell import platform
+from hartwell.errors import HartwellError
+from hartwell.machine import Machine
+from hartwell.platform import Platform
+
+CRASHED = 70  # EX_SOFTWARE of sysexits.h
+REFUSED = 2
+
+_early = bytearray()  # typed before the machine was there
+
+
+async def main(place: Platform, options: dict[str, Any]) -> int:
+    """Boots with `options` (arguments of Machine.boot; and "resize": [cols, rows])
+    and stays until the machine stops; the process's exit status."""
+    platform.use(place)
+    options = dict(options)
+    if size := options.pop("resize", None):
+        Machine.console_size = (int(size[0]), int(size[1]))
+    try:
+        machine = await Machine.boot(**options)
+    except (HartwellError, FileNotFoundError) as error:
+        print(f"hartwell: {type(error).__name__}: {error}", file=sys.stderr)
+        return REFUSED
+    machine.console.write(bytes(_early))
+    _early.clear()
+    code = await machine.wait()
+    if machine.state == "crashed":
+        print(f"hartwell: the machine crashed: {machine.error}", file=sys.stderr)
+        return CRASHED
+    return code
+
+
+def write(data: bytes) -> None:
+    """Keys of the terminal."""
+    if Machine.shown is None:
+        _early.extend(data)
+    elif Machine.shown.alive:
+        Machine.shown.console.write(data)
+
+
+def resize(cols: int, rows: int) -> None:
+    """The terminal has another size."""
+    Machine.console_size = (cols, rows)
+    if Machine.shown is not None:
+        Machine.shown.console.resize(cols, rows)

@@ -1,0 +1,388 @@
+"""The machine, as Python owns it.
+
+`Machine.boot` makes one: memory, devices, harts.  From then on a task serves
+it: it awaits the doorbell, carries the consoles' bytes and lets the devices
+that are written in Python work, until the machine stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from hartwell import boot, statistics
+from hartwell import platform as platforms
+from hartwell.agent import Agent, Result
+from hartwell.boot import Start
+from hartwell.console import Console
+from hartwell.devices.block import BlockDevice
+from hartwell.devices.console import UartConsole, VirtioConsole
+from hartwell.devices.rng import RngDevice
+from hartwell.devices.virtio import VirtioDevice
+from hartwell.errors import HartwellError, MachineStopped
+from hartwell.harts import Hart
+from hartwell.layout import CONSTANTS, field
+from hartwell.memory import Memory
+from hartwell.platform import Core, Platform
+from hartwell.request import BARE_SLOTS, Request, Source, make_request
+
+TICK_SECONDS = 0.5  # between two "state" events
+PAUSE_SECONDS = 5.0  # a hart comes to its next instruction within microseconds; a core may be busy
+SHUTDOWN_SECONDS = 10.0  # for the guest's own power-off
+LINGER_SECONDS = 0.0005  # a driver that has rung for a device in Python often rings again
+
+_WORDS = {name: field(f"Machine.{name}").offset for name in (
+    "control", "doorbell", "doorbell_count", "running_harts", "stop_reason", "exit_code")}
+_STOP = {CONSTANTS[f"STOP_{name}"]: name for name in ("POWEROFF", "REBOOT", "EXIT", "CRASH")}
+
+
+class Machine:
+    """A RISC-V computer.  Made by `await Machine.boot(...)`."""
+
+    shown: ClassVar[Machine | None] = None
+    """The machine that has the page's (or the terminal's) console."""
+    console_size: ClassVar[tuple[int, int]] = (80, 24)
+    """Columns and rows of that console."""
+
+    jit = True
+    _mips = 0.0
+
+    def __init__(self, core: Core, request: Request, place: Platform) -> None:
+        """Devices and memory; use `Machine.boot`."""
+        self.image = request.name
+        self.error: str | None = None
+        self.exit_code = 0
+        self.memory = Memory(core)
+        self.harts = [Hart(core, index, lambda: not self._running_freely()) for index in range(core.plan.harts)]
+        self._core, self._request, self._platform = core, request, place
+        self._state = "loading"
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counted = (time.monotonic(), 0)
+        _write_plan(core, request)
+        core.call("machine_init")
+        self._devices: list[VirtioDevice] = []
+        self._agent: Agent | None = None
+        self.console = Console(*self._attach(), self._show)
+
+    # --- life ---------------------------------------------------------------
+
+    @classmethod
+    async def boot(
+        cls, image: str | None = None, *, harts: int | None = None, memory: str | int | None = None,
+        kernel: Source | None = None, initrd: Source | None = None, append: str | None = None,
+        disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
+        jit: bool = True, show: bool = True, platform: Platform | None = None,
+    ) -> Machine:
+        """Builds a machine and starts it; returns when its harts run.
+
+        image: a name from static/images (default: the one of `serve.py`).
+        harts: 1 to 8.  memory: guest RAM, "512M", "1G" or bytes.
+        kernel, initrd: instead of, or without, an image's; a name below
+        static/, a path, a URL, or bytes.  A RISC-V Linux Image, or a gzip of one.
+        append: kernel arguments, added to the image's.
+        disks: raw images, copied into the machine's memory; /dev/vda and on.
+        firmware: an M-mode image such as firmware/fw_jump.bin; without one the
+        machine answers SBI calls itself.
+        bare: an M-mode ELF program instead of all that (HTIF `tohost` ends it).
+        jit: use the translator where there is one.
+        show: take the page's console; a machine that has it is switched off,
+        as by pulling its plug.  With False the machine runs beside it.
+
+        Raises BadConfiguration, BadKernel, BadElf, ImageNotFound,
+        FileNotFoundError; a machine that runs is not touched by those.
+        """
+        place = platform or platforms.current()
+        before = cls.shown
+        if show and (before is None or not before.alive):
+            place.emit("state", {"state": "loading", "image": image or ""})
+        try:
+            request = await make_request(
+                place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,
+                disks=disks, firmware=firmware, bare=bare,
+            )
+            if show and cls.shown is not None:
+                await cls.shown.close()
+            machine = cls(await place.create(request.plan), request, place)
+        except BaseException:
+            if show:
+                if cls.shown is not None:
+                    cls.shown._tell()
+                else:
+                    place.emit("state", {"state": "stopped"})
+            raise
+        machine.jit = jit
+        if show:
+            Machine.shown = machine
+            machine.console.resize(*cls.console_size)
+        await machine._start()
+        return machine
+
+    @property
+    def state(self) -> str:
+        """loading, running, paused, stopped or crashed."""
+        if self._state == "running" and self._core.load(_WORDS["control"]) == CONSTANTS["CONTROL_PAUSE"]:
+            return "paused"
+        return self._state
+
+    @property
+    def alive(self) -> bool:
+        """Does it run, or could it by resume()?"""
+        return self._state in ("loading", "running")
+
+    def pause(self) -> None:
+        """Suspends every hart at an instruction boundary, all state in memory.
+
+        The guest's clock stands still from then on.  Raises MachineStopped
+        when there is nothing to pause.
+        """
+        self._need_alive("paused")
+        self._core.call("machine_pause")
+        end = time.monotonic() + PAUSE_SECONDS
+        while running := self._core.load(_WORDS["running_harts"]):
+            if not self._core.block(_WORDS["running_harts"], running, 0.1) and time.monotonic() > end:
+                self._core.call("machine_resume")
+                raise HartwellError(f"{running} harts did not come to rest within {PAUSE_SECONDS} s; the machine goes on")
+            if self._core.load(_WORDS["stop_reason"]):
+                return
+        self._tell()
+
+    def resume(self) -> None:
+        """Goes on after pause()."""
+        self._need_alive("resumed")
+        self._core.call("machine_resume")
+        self._counted = (time.monotonic(), statistics.instructions(self._core))
+        self._tell()
+
+    def reset(self) -> None:
+        """As the reset button: RAM and disks keep what they hold, everything else begins anew."""
+        if self.alive:
+            self._core.call("machine_stop", CONSTANTS["STOP_REBOOT"], 0)
+        else:
+            self._spawn(self._restart())
+
+    async def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> None:
+        """Asks the guest to power off and waits until it has; a guest that
+        cannot be asked, or takes more than `timeout` seconds, is switched off."""
+        if not self.alive:
+            return
+        if self.state == "paused":
+            self.resume()
+        if self._agent and self._agent.present:
+            asking = asyncio.ensure_future(self._agent.run("poweroff", timeout))
+            asking.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await self._stopped(timeout)
+            asking.cancel()
+        if self.alive:
+            self._core.call("machine_stop", CONSTANTS["STOP_POWEROFF"], 0)
+        await self.wait()
+
+    async def wait(self) -> int:
+        """Until the machine has stopped; its exit code (0, or a bare program's)."""
+        await self._over.wait()
+        return self.exit_code
+
+    async def close(self) -> None:
+        """Pulls the plug and gives the memory back.  The machine is of no more use."""
+        if self.alive:
+            self._core.call("machine_stop", CONSTANTS["STOP_POWEROFF"], 0)
+            await self._stopped(PAUSE_SECONDS)
+        self._finish("stopped")
+        for task in self._tasks:
+            task.cancel()
+        self._core.terminate()
+        if Machine.shown is self:
+            Machine.shown = None
+
+    # --- use ------------------------------------------------------------------
+
+    async def run(self, command: str, timeout: float = 60) -> Result:
+        """Runs a shell command in the guest; its .stdout, .stderr and .returncode.
+
+        Runs beside what a person types, in a fresh shell as root.  Waits for a
+        guest that boots.  Raises NotSupported where the image has no agent,
+        HartwellError when `timeout` seconds are over.
+        """
+        if self._agent is None or not self.alive:
+            raise MachineStopped(f"{command!r}: the machine is {self.state}; boot it first")
+        return await self._agent.run(command, timeout)
+
+    def statistics(self) -> dict[str, Any]:
+        """Counters of harts and devices; see hartwell.statistics."""
+        return statistics.collect(self._core)
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.image} {self.state}, {len(self.harts)} harts, {self.memory.size >> 20} MiB>"
+
+    # --- inside -----------------------------------------------------------------
+
+    def _attach(self) -> tuple[UartConsole, VirtioConsole | None]:
+        """Devices into their slots: for Linux console, entropy, agent, disks; a
+        bare program finds its disks from slot 0 on, as in QEMU."""
+        core, request = self._core, self._request
+        uart, console, first_disk = UartConsole(core), None, 0
+        if not request.bare:
+            console = VirtioConsole(core, 0, 0)
+            rng = RngDevice()
+            rng.attach(core, 1)
+            self._devices.append(rng)
+            self._agent = Agent(VirtioConsole(core, 2, 1))
+            first_disk = 3
+        for index, disk in enumerate(request.disks):
+            BlockDevice(core, first_disk + index, disk.offset, disk.blob)
+        self._slots = list(range(BARE_SLOTS if request.bare else first_disk + len(request.disks)))
+        return uart, console
+
+    async def _start(self) -> None:
+        """From the memory that machine_init or machine_reset left to running harts."""
+        core = self._core
+        start = self._load()
+        core.write(field("Machine.tohost").offset, start.tohost.to_bytes(8, "little"))
+        core.write(field("Machine.fromhost").offset, start.fromhost.to_bytes(8, "little"))
+        for hart in range(core.plan.harts if start.all_harts else 1):
+            core.call("hart_start", hart, start.pc, hart, start.argument, start.privilege)
+        self._over.clear()
+        self.error, self.exit_code = None, 0
+        self._counted = (time.monotonic(), 0)
+        self.console.restarted()
+        if self._agent:
+            self._agent.restarted()
+        self._state = "running"
+        await core.start_harts()
+        self._spawn(self._serve())
+        self._spawn(self._tick())
+        self._tell()
+
+    def _load(self) -> Start:
+        request = self._request
+        if request.bare:
+            return boot.load_bare(self._core, request.kernel, request.kernel_name, self._slots)
+        return boot.load_linux(
+            self._core, request.kernel, name=request.kernel_name, initrd=request.initrd, append=request.append,
+            firmware=request.firmware, slots=self._slots,
+        )
+
+    async def _serve(self) -> None:
+        """Until the machine stops: carries bytes and lets Python's devices work."""
+        core, bell, rings = self._core, _WORDS["doorbell"], _WORDS["doorbell_count"]
+        while True:
+            # The count first: a ring from here on ends the wait below.
+            count = core.load(rings)
+            bits = core.and_(bell, 0)
+            served = False
+            for device in self._devices:
+                served |= _guarded(device.serve)
+            self._carry()
+            if bits & CONSTANTS["DOORBELL_STOP"] or core.load(_WORDS["stop_reason"]):
+                break
+            if served and core.block(rings, count, LINGER_SECONDS):
+                continue
+            await core.wait(rings, count, TICK_SECONDS)
+        await self._stop()
+
+    def _carry(self) -> None:
+        self.console.pull()
+        self.console.push()
+        if self._agent:
+            self._agent.pull()
+            self._agent.push()
+
+    async def _stop(self) -> None:
+        """What follows a stop: an end, or a start from the beginning."""
+        core = self._core
+        await core.join()
+        self._carry()
+        reason = _STOP.get(core.load(_WORDS["stop_reason"]), "CRASH")
+        self.exit_code = core.load(_WORDS["exit_code"])
+        if reason == "REBOOT":
+            self._spawn(self._restart())
+        elif reason == "CRASH":
+            self.error = core.failure or "the guest asked for a stop because of a failure"
+            self._finish("crashed")
+        else:
+            self._finish("stopped")
+
+    async def _restart(self) -> None:
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._core.call("machine_reset")
+        try:
+            await self._start()
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
+            self.error = str(error)
+            self._finish("crashed")
+
+    def _finish(self, state: str) -> None:
+        if self._over.is_set():
+            return
+        self._state = state
+        self.console.ended()
+        if self._agent:
+            self._agent.ended()
+        self._over.set()
+        self._tell()
+
+    async def _stopped(self, seconds: float) -> None:
+        """Until it has stopped, at most `seconds`."""
+        try:
+            await asyncio.wait_for(self._over.wait(), seconds)
+        except (TimeoutError, asyncio.TimeoutError):
+            return
+
+    async def _tick(self) -> None:
+        while self.alive:
+            await asyncio.sleep(TICK_SECONDS)
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tells the page how things are."""
+        if Machine.shown is not self:
+            return
+        now, count = time.monotonic(), statistics.instructions(self._core)
+        then, before = self._counted
+        if now - then >= TICK_SECONDS / 2:
+            self._mips = max(0, count - before) / (now - then) / 1e6
+            self._counted = (now, count)
+        self._platform.emit("state", {
+            "state": self.state, "image": self.image, "harts": len(self.harts), "memory": self.memory.size,
+            "mips": round(self._mips, 2), "uptime": round(self._core.call("machine_clock") / 1e7, 3), "error": self.error,
+        })
+
+    def _show(self, data: bytes) -> None:
+        if Machine.shown is self:
+            self._platform.emit("console", {"data": data})
+
+    def _running_freely(self) -> bool:
+        return self._state == "running" and self.state != "paused"
+
+    def _need_alive(self, what: str) -> None:
+        if not self.alive:
+            raise MachineStopped(f"the machine is {self.state}, so it can't be {what}; boot it first")
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.ensure_future(work))
+
+
+def _write_plan(core: Core, request: Request) -> None:
+    """The plan's numbers into struct Machine, where C finds them."""
+    for name, value in core.plan.values.items():
+        slot = field(f"Machine.{name}")
+        core.write(slot.offset, value.to_bytes(slot.size, "little"))
+    guest = request.bare or request.firmware is not None
+    core.store(field("Machine.hart_count").offset, core.plan.harts)
+    core.store(field("Machine.firmware").offset, CONSTANTS["FIRMWARE_GUEST" if guest else "FIRMWARE_BUILTIN"])
+
+
+def _guarded(serve: Callable[[], bool]) -> bool:
+    """A device's mistake is printed; the machine and the other devices go on."""
+    try:
+        return serve()
+    except Exception:  # noqa: BLE001 - anybody may write a device
+        import traceback
+
+        traceback.print_exc()
+        return False

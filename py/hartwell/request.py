@@ -1,0 +1,139 @@
+"""What a machine is to be made of: the arguments of `Machine.boot`, checked and fetched.
+
+Everything that can be wrong with them is found here, before a machine that
+runs is given up for the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hartwell.boot import check_kernel, unpack
+from hartwell.devices.block import check_image
+from hartwell.elf import read_elf
+from hartwell.errors import BadConfiguration, HartwellError
+from hartwell.images import load_image
+from hartwell.layout import MemoryPlan, plan_memory
+from hartwell.platform import Blob, Platform
+from hartwell.sizes import parse_size
+
+Source = str | Path | bytes | bytearray
+
+DISK_ALIGN = 4096
+DEFAULT_APPEND = "console=ttyS0"
+BARE_SLOTS = 8  # QEMU's number; a bare program has no driver that probes for more
+
+
+@dataclass(frozen=True)
+class Disk:
+    """An image and where in linear memory it goes."""
+
+    blob: Blob
+    offset: int
+    name: str
+
+
+@dataclass
+class Request:
+    """All that a machine is built from."""
+
+    name: str
+    plan: MemoryPlan
+    kernel: Blob
+    kernel_name: str
+    bare: bool
+    initrd: Blob | None = None
+    append: str = ""
+    firmware: Blob | None = None
+    disks: list[Disk] = field(default_factory=list)
+
+
+async def make_request(
+    platform: Platform, *, image: str | None, harts: int | None, memory: str | int | None,
+    kernel: Source | None, initrd: Source | None, append: str | None, disks: Sequence[Source],
+    firmware: Source | None, bare: Source | None,
+) -> Request:
+    """Fetches what is named and checks it all.
+
+    Raises BadConfiguration, BadKernel, BadElf, ImageNotFound, or
+    FileNotFoundError for a source that is not there.
+    """
+    if bare is not None:
+        given = [name for name, value in (("image", image), ("kernel", kernel), ("initrd", initrd), ("append", append),
+                                          ("firmware", firmware)) if value is not None]
+        if given:
+            raise BadConfiguration(f"bare: a bare program has no {given[0]}; give one of the two")
+    # What costs nothing to check comes before what is fetched.
+    wanted_harts, wanted_memory = _harts(harts), None if memory is None else _memory(memory)
+    if wanted_memory is not None:
+        plan_memory(wanted_memory, wanted_harts or 1)
+    elif wanted_harts is not None:
+        plan_memory(512 << 20, wanted_harts)
+    chosen = await load_image(platform, image) if bare is None and (image is not None or kernel is None) else None
+    if wanted_harts is None:
+        wanted_harts = chosen.harts if chosen else 1
+    if wanted_memory is None:
+        wanted_memory = _memory(chosen.memory if chosen else "512M")
+    blobs = [(await _fetch(platform, disk), _called(disk, "disk")) for disk in disks]
+    for blob, called in blobs:
+        check_image(blob, called)
+    room = sum(-(-blob.size // DISK_ALIGN) * DISK_ALIGN for blob, _ in blobs)
+    plan = plan_memory(wanted_memory, wanted_harts, room)
+    placed, at = [], plan.values["blob_offset"]
+    for blob, called in blobs:
+        placed.append(Disk(blob, at, called))
+        at += -(-blob.size // DISK_ALIGN) * DISK_ALIGN
+
+    if bare is not None:
+        program, called = await _fetch(platform, bare), _called(bare, "program")
+        read_elf(program.read(0, program.size), called)
+        return Request(called, plan, program, called, True, disks=placed)
+
+    if kernel is not None:
+        source: Source = kernel
+    else:
+        assert chosen is not None
+        source = chosen.kernel
+    called = _called(source, "kernel")
+    blob = unpack(platform, await _fetch(platform, source), called)
+    check_kernel(blob, called)
+    ram = initrd if initrd is not None else chosen.initrd if chosen else None
+    return Request(
+        chosen.name if chosen else called, plan, blob, called, False,
+        initrd=None if ram is None else await _fetch(platform, ram),
+        append=_append(chosen.append if chosen else None, append),
+        firmware=None if firmware is None else await _fetch(platform, firmware),
+        disks=placed,
+    )
+
+
+def _append(image: str | None, given: str | None) -> str:
+    if given is not None and "\0" in given:
+        raise BadConfiguration("append: the kernel's command line cannot hold a zero character")
+    if image is None:
+        return DEFAULT_APPEND if given is None else given
+    return f"{image} {given}".strip() if given else image
+
+
+def _harts(harts: int | None) -> int | None:
+    if harts is not None and (isinstance(harts, bool) or not isinstance(harts, int)):
+        raise BadConfiguration(f"harts: {harts!r} is not a whole number")
+    return harts
+
+
+def _memory(size: str | int) -> int:
+    return parse_size(size)
+
+
+def _called(source: Source, what: str) -> str:
+    return what if isinstance(source, (bytes, bytearray)) else str(source)
+
+
+async def _fetch(platform: Platform, source: Source) -> Blob:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return platform.blob(bytes(source))
+    if not isinstance(source, (str, Path)):
+        raise HartwellError(f"{source!r}: a name, a path, a URL or bytes are expected, not {type(source).__name__}")
+    return await platform.fetch(str(source))

@@ -1,0 +1,88 @@
+"""The supervisor worker's Python: one lasting namespace, and the keys of the page.
+
+web/supervisor.mjs calls `start` once and then the rest as messages come.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import linecache
+from types import CodeType
+from typing import Any
+
+from hartwell import platform
+from hartwell.machine import Machine
+from hartwell.platform import Platform
+
+FILENAME = "<console>"
+
+namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
+_count = 0
+
+
+def start(place: Platform) -> None:
+    """Makes `place` the platform of machines, and the namespace ready."""
+    platform.use(place)
+    namespace.update(Machine=Machine, machine=None)
+
+
+async def run(code: str) -> str:
+    """Runs Python with top-level await; the last expression's value as JSON.
+
+    What JSON does not know (bytes, objects) is given by its repr.
+    """
+    value = await evaluate(code)
+    try:
+        return json.dumps(value, default=repr, allow_nan=False)
+    except (ValueError, TypeError):  # NaN, keys that are no strings, circles
+        return json.dumps(repr(value))
+
+
+async def show(code: str) -> str:
+    """As `run`, but JSON of what Python's own console would print: the value's
+    repr, and nothing for None.  The value is in `_` afterwards."""
+    value = await evaluate(code)
+    if value is None:
+        return json.dumps("")
+    namespace["_"] = value
+    return json.dumps(repr(value))
+
+
+async def evaluate(code: str) -> Any:
+    """Runs `code` in the namespace; the value of its last expression, else None."""
+    global _count
+    _count += 1
+    filename = f"{FILENAME}{_count}" if _count > 1 else FILENAME
+    # Tracebacks show the lines that were typed.
+    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
+    tree = compile(code, filename, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    assert isinstance(tree, ast.Module)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    value = None
+    if tree.body:
+        await _execute(compile(tree, filename, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
+    if isinstance(last, ast.Expr):
+        expression = ast.Expression(last.value)
+        value = await _execute(compile(expression, filename, "eval", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
+    return value
+
+
+async def _execute(code: CodeType) -> Any:
+    # Text that a person typed into their own computer's Python is what this is for.
+    value = eval(code, namespace)
+    return await value if code.co_flags & inspect.CO_COROUTINE else value
+
+
+def write(data: bytes) -> None:
+    """Keys of the page's console, for the machine that has it."""
+    if Machine.shown is not None and Machine.shown.alive:
+        Machine.shown.console.write(data)
+
+
+def resize(cols: int, rows: int) -> None:
+    """The page's console has another size."""
+    Machine.console_size = (cols, rows)
+    if Machine.shown is not None:
+        Machine.shown.console.resize(cols, rows)
