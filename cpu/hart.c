@@ -46,6 +46,7 @@ static void firmware_setup(struct Hart *h)
     h->medeleg = 0xb3ffull & ~(1ull << CAUSE_ECALL_S);
     h->mideleg = (1u << IRQ_SSI) | (1u << IRQ_STI) | (1u << IRQ_SEI);
     h->mcounteren = 7;
+    h->scounteren = 7; /* kernels leave it as firmware set it; libc's clock reads time in U mode */
     h->menvcfg = ENVCFG_STCE | ENVCFG_ADUE | ENVCFG_CBZE | ENVCFG_CBCFE | ENVCFG_CBIE;
     h->pmpaddr[0] = (1ull << 54) - 1;
     h->pmpcfg[0] = 0x1f; /* NAPOT over everything: R W X */

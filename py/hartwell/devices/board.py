@@ -59,13 +59,15 @@ def device_tree(
         chosen.properties["linux,initrd-end"] = cells64(initrd[1])
     if rng_seed:
         chosen.properties["rng-seed"] = rng_seed
-    root.add(f"memory@{RAM_BASE:x}", device_type="memory", reg=cells64(RAM_BASE, ram_bytes))
+    # device_type is the one name with an underscore; keywords have theirs made a hyphen.
+    root.add(f"memory@{RAM_BASE:x}", reg=cells64(RAM_BASE, ram_bytes)).properties["device_type"] = "memory"
 
     cpus = root.add("cpus", timebase_frequency=TIMEBASE_HZ)
     cpus.properties |= {"#address-cells": 1, "#size-cells": 0}
     for hart in range(harts):
-        cpu = cpus.add(f"cpu@{hart}", device_type="cpu", reg=hart, status="okay", compatible="riscv")
+        cpu = cpus.add(f"cpu@{hart}", reg=hart, status="okay", compatible="riscv")
         cpu.properties |= {
+            "device_type": "cpu",
             "phandle": cpus_handles[hart],
             "riscv,isa": ISA_STRING,
             "riscv,isa-base": "rv64i",
