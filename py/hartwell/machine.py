@@ -171,7 +171,7 @@ class Machine:
         if self.state == "paused":
             self.resume()
         if self._agent and self._agent.present:
-            asking = asyncio.ensure_future(self._agent.run("poweroff", timeout))
+            asking = asyncio.ensure_future(self._agent.run("/usr/sbin/poweroff", timeout))
             asking.add_done_callback(lambda task: task.cancelled() or task.exception())
             await self._stopped(timeout)
             asking.cancel()

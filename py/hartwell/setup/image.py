@@ -32,7 +32,7 @@ NAME = "shell"
 
 # The kernel's self-tests of ciphers, its jitter source and the fixing-up of
 # trace events are 80 % of the instructions of a boot, and no one misses them here.
-APPEND = "console=ttyS0 quiet cryptomgr.notests initcall_blacklist=jent_mod_init,trace_eval_init"
+APPEND = "console=ttyS0 cryptomgr.notests initcall_blacklist=jent_mod_init,trace_eval_init"
 DESCRIPTION = "Debian's kernel with bash and busybox in memory"
 
 _LIBRARIES = "usr/lib/riscv64-linux-gnu/"
