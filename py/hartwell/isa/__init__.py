@@ -8,14 +8,9 @@ platform.
 
 from __future__ import annotations
 
-from hartwell.isa import a, b, base, fd, m, privileged
 from hartwell.isa.c import COMPRESSED
+from hartwell.isa.disassemble import Decoded, Line, decode, disassemble
 from hartwell.isa.instruction import Instruction
+from hartwell.isa.tables import BY_NAME, INSTRUCTIONS
 
-INSTRUCTIONS: list[Instruction] = [
-    *base.INSTRUCTIONS, *m.INSTRUCTIONS, *a.INSTRUCTIONS, *fd.INSTRUCTIONS, *b.INSTRUCTIONS,
-    *privileged.INSTRUCTIONS,
-]
-BY_NAME = {instruction.name: instruction for instruction in INSTRUCTIONS}
-
-__all__ = ["BY_NAME", "COMPRESSED", "INSTRUCTIONS", "Instruction"]
+__all__ = ["BY_NAME", "COMPRESSED", "INSTRUCTIONS", "Decoded", "Instruction", "Line", "decode", "disassemble"]

@@ -1,4 +1,7 @@
-"""Control and status registers by name.  Privileged spec, tables 2.2 to 2.5."""
+"""Control and status registers by name: those that cpu/csr.c has.
+
+Privileged spec, tables 2.2 to 2.5.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ CSRS: dict[str, int] = {
     "mstatus": 0x300, "misa": 0x301, "medeleg": 0x302, "mideleg": 0x303, "mie": 0x304, "mtvec": 0x305,
     "mcounteren": 0x306, "menvcfg": 0x30A, "mcountinhibit": 0x320,
     "mscratch": 0x340, "mepc": 0x341, "mcause": 0x342, "mtval": 0x343, "mip": 0x344,
-    "pmpcfg0": 0x3A0, "pmpcfg2": 0x3A2, **{f"pmpaddr{i}": 0x3B0 + i for i in range(16)},
+    **{f"pmpcfg{i}": 0x3A0 + i for i in range(0, 16, 2)}, **{f"pmpaddr{i}": 0x3B0 + i for i in range(64)},
+    "tselect": 0x7A0, "tdata1": 0x7A1, "tdata2": 0x7A2, "tdata3": 0x7A3,
     "mcycle": 0xB00, "minstret": 0xB02,
     **{f"hpmcounter{i}": 0xC00 + i for i in range(3, 32)},
     **{f"mhpmcounter{i}": 0xB00 + i for i in range(3, 32)},

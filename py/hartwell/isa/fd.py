@@ -33,7 +33,8 @@ def _set(letter: str, f2: str, bits: int, width: str, extension: str) -> list[In
                   f"FP_TO_X(fp_cvt_{kind}_{letter}(h, FRS1, RM));")
 
     def from_int(kind: str, number: str) -> Instruction:
-        return fp(f"fcvt.{letter}.{kind}", f"11010{f2} {number} rs1 rm rd 1010011", "frd,rs1,rm",
+        mode = "rm_exact" if letter == "d" and kind in ("w", "wu") else "rm"
+        return fp(f"fcvt.{letter}.{kind}", f"11010{f2} {number} rs1 rm rd 1010011", f"frd,rs1,{mode}",
                   f"FP(fp_cvt_{letter}_{kind}(h, RS1, RM));")
 
     kinds = (("w", "00000"), ("wu", "00001"), ("l", "00010"), ("lu", "00011"))
@@ -64,6 +65,8 @@ def _set(letter: str, f2: str, bits: int, width: str, extension: str) -> list[In
 INSTRUCTIONS = [
     *_set("s", "00", 32, "010", "F"),
     *_set("d", "01", 64, "011", "D"),
-    Instruction("fcvt.s.d", "0100000 00001 rs1 rm rd 1010011", "frd,frs1,rm", "FP(fp_cvt_s_d(h, FRS1, RM));", "D", "fp"),
-    Instruction("fcvt.d.s", "0100001 00000 rs1 rm rd 1010011", "frd,frs1,rm", "FP(fp_cvt_d_s(h, FRS1));", "D", "fp"),
+    Instruction("fcvt.s.d", "0100000 00001 rs1 rm rd 1010011", "frd,frs1,rm",
+                "FP(fp_cvt_s_d(h, FRS1, RM));", "D", "fp"),
+    Instruction("fcvt.d.s", "0100001 00000 rs1 rm rd 1010011", "frd,frs1,rm_exact",
+                "FP(fp_cvt_d_s(h, FRS1));", "D", "fp"),
 ]

@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 from hartwell.isa import BY_NAME, COMPRESSED, INSTRUCTIONS
+from hartwell.isa.disassemble import fixed_first
 from hartwell.isa.instruction import FIELDS, Instruction
 
 COMPRESSIBLE = sorted({compressed.base for compressed in COMPRESSED})
@@ -91,13 +92,13 @@ def decoder() -> str:
     for opcode, group in sorted(by_opcode.items()):
         lines.append(f"    case {opcode:#x}:")
         # The one with more fixed bits first: fmv and fclass share a prefix.
-        for instruction in sorted(group, key=lambda one: -bin(one.mask).count("1")):
+        for instruction in fixed_first(group):
             lines += [f"        if ((w & {instruction.mask:#x}u) == {instruction.match:#x}u)",
                       f"            return (struct Insn){_decode_fields(instruction)};"]
         lines.append("        break;")
     lines += ["    }", "    return (struct Insn){OP_ILLEGAL, 32, 0, 0};", "}", "",
               "static struct Insn decode16(uint32_t w)", "{"]
-    for compressed in sorted(COMPRESSED, key=lambda one: -bin(one.mask).count("1")):
+    for compressed in fixed_first(COMPRESSED):
         base = BY_NAME[compressed.base]
         where = {word: f"(w >> {at} & {(1 << width) - 1}){' + 8' if word.endswith(chr(39)) else ''}"
                  for word, at, width in compressed.pieces}
@@ -112,9 +113,9 @@ def decoder() -> str:
         if compressed.require:
             name = compressed.require.split()[0]
             need += f" && ({where[name]}) != 0"
-        lines += [f"    if ({need}) /* {compressed.name} */",
-                  f"        return (struct Insn){{{op_name(compressed.base, True)}, (uint8_t)({rd}), "
-                  f"(uint8_t)({value.get('rs1', '0')}), (int32_t)({imm})}};"]
+        rs1 = value.get("rs1", "0")
+        entry = f"{{{op_name(compressed.base, True)}, (uint8_t)({rd}), (uint8_t)({rs1}), (int32_t)({imm})}}"
+        lines += [f"    if ({need}) /* {compressed.name} */", f"        return (struct Insn){entry};"]
     return "\n".join([*lines, "    return (struct Insn){OP_ILLEGAL, 32, 0, 0};", "}", ""])
 
 

@@ -20,7 +20,8 @@ class Instruction:
     name       as the assembler writes it
     encoding   32 bits, most significant first: words of 0 and 1, names of
                FIELDS, and imm[...] pieces, as in the manual's tables
-    syntax     operands as the assembler writes them
+    syntax     operands as the assembler writes them: words of
+               `disassemble.OPERANDS`, what stands between them as it is
     meaning    a C statement over RD, RS1, RS2, FRD..., IMM, PC (cpu/interp.c)
     extension  the extension that brings it
     kind       alu, load, store, branch, jump, amo, fp, csr, system
