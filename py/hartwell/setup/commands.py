@@ -1,0 +1,108 @@
+"""The commands that set a checkout up: `python3 serve.py` and what `python3 -m tests` does first."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from hartwell.errors import HartwellError
+from hartwell.setup import build, image, node, npm, paths, venv, wheels
+from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
+from hartwell.setup.steps import Progress, Runner, SetupError, only_one
+
+
+def set_up(mirror: str | None, progress: Progress, tests: bool = False) -> Runner:
+    """Does all steps that are not done; SetupError says what could not be."""
+    try:
+        paths.STATE.mkdir(parents=True, exist_ok=True)
+        with only_one(progress):
+            return _steps(mirror, Runner(progress), tests)
+    except OSError as error:
+        raise SetupError(f"set-up cannot write to {paths.ROOT}: {error}") from error
+
+
+def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
+    # A step is made when its turn comes: its key and outputs depend on those before it.
+    runner.run(venv.step())
+    runner.run(venv.serve_step())
+    runner.run(build.step())
+    if node.needed():
+        runner.run(node.step())
+    for step in npm.steps():
+        runner.run(step)
+    runner.run(wheels.fetch_step())
+    runner.run(wheels.step())
+    if tests:
+        runner.run(venv.tests_step())
+        runner.run(npm.checkers_step())
+    runner.run(image.step(mirror))
+    return runner
+
+
+def serve(arguments: list[str] | None = None) -> int:
+    """`python3 serve.py`: sets up what is absent and serves the page; its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="serve.py", description="Sets up what is absent (the first time: about 10 minutes and 300 MB), then serves "
+        "the page and opens it.  Ctrl-C ends it.",
+    )
+    parser.add_argument("--port", type=int, metavar="N", help=f"default {DEFAULT_PORT}; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address or name to listen on (default 127.0.0.1)")
+    parser.add_argument("--no-open", action="store_true", help="open no browser")
+    parser.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
+    options = parser.parse_args(arguments)
+
+    def act() -> int:
+        # First, since a port that is taken should not be learned after ten minutes.
+        with Server(options.host, options.port) as server:
+            set_up(options.mirror, Progress())
+            return _serve(server, not options.no_open)
+
+    return reported(act)
+
+
+def _serve(server: Server, browser: bool) -> int:
+    url = server.url()
+    print(f"ready {url}", flush=True)
+    if server.host not in ("127.0.0.1", "localhost", "::1"):
+        print(
+            f"note: other machines reach this server at --host {server.host}, but browsers give the page its shared "
+            "memory only over https or on localhost (an ssh tunnel does)", file=sys.stderr,
+        )
+    if browser:
+        open_browser(url)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.serve_forever(poll_interval=0.2)
+    return 0
+
+
+def reported(act: Callable[[], int]) -> int:
+    """Does `act`; the errors that a user can do something about become one message and status 1."""
+    before = signal.signal(signal.SIGTERM, _interrupt)  # a polite end, as with Ctrl-C
+    try:
+        return act()
+    except HartwellError as error:
+        print(f"{_line_end()}hartwell: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{_line_end()}hartwell: stopped; the same command goes on where this one was", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _line_end() -> str:
+    """Ends the line that Progress rewrites on a terminal."""
+    return "\n" if sys.stderr.isatty() else ""
+
+
+def prepare_tests(mirror: str | None = None) -> None:
+    """What `python3 -m tests` needs: all that serve.py makes, test packages and checkers."""
+    set_up(mirror, Progress(), tests=True)

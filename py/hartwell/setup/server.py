@@ -1,0 +1,261 @@
+"""Serves the page: web/ at the root and static/ below it, on this machine for itself.
+
+The page's shared memory needs an isolated origin, hence the Cross-Origin
+headers on every answer.  Only files of those two folders are given, none whose
+path has a part that begins with a dot, and only to a request that names this
+machine: a foreign name in Host means that some web page made its own name
+point here (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import socketserver
+import sys
+import urllib.parse
+import webbrowser
+from email.utils import formatdate
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import BinaryIO
+
+from hartwell.setup import paths
+from hartwell.setup.steps import SetupError
+
+DEFAULT_PORT = 8000
+HEADERS = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",  # keep it, but ask each time whether it changed
+}
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".wasm": "application/wasm",
+    ".whl": "application/zip",
+    ".zip": "application/zip",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".txt": "text/plain; charset=utf-8",
+}
+
+
+class BadRange(Exception):
+    """A byte range that no byte of the file lies in."""
+
+
+def find_file(path: str, web: Path, static: Path) -> Path | None:
+    """The file for a request's path, None when there is none to give."""
+    name = urllib.parse.unquote(path.split("?")[0].split("#")[0])
+    parts = name.strip("/").split("/") if name.strip("/") else ["index.html"]
+    if any(part.startswith(".") or not part or "\\" in part or "\0" in part for part in parts):
+        return None
+    root, rest = (static, parts[1:]) if parts[0] == "static" else (web, parts)
+    file = root.joinpath(*rest)
+    try:
+        # A link may not lead out of the folder either.
+        real = file.resolve(strict=True)
+        return real if real.is_relative_to(root.resolve()) and real.is_file() else None
+    except (OSError, RuntimeError):
+        return None
+
+
+def byte_range(text: str | None, size: int) -> tuple[int, int] | None:
+    """First byte and end of a Range header's one range (RFC 9110, 14); None means the whole file."""
+    match = re.fullmatch(r"bytes=(\d*)-(\d*)", (text or "").replace(" ", ""))
+    if not match or match[0] == "bytes=-":
+        return None  # several ranges, or no range that we know: allowed to be ignored
+    if not match[1]:
+        count = min(int(match[2]), size)
+        first, end = size - count, size
+    else:
+        first = int(match[1])
+        if match[2] and int(match[2]) < first:
+            return None
+        end = min(int(match[2]) + 1, size) if match[2] else size
+    if first >= end:
+        raise BadRange
+    return first, end
+
+
+def host_of(header: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:\d+)?", header.strip())
+    return match[1].strip("[]").rstrip(".").lower() if match else ""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "Hartwell"
+    timeout = 60  # an idle connection does not keep its thread for ever
+    server: Server
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def _answer(self, with_body: bool) -> None:
+        if not self.server.knows(self.headers.get("Host", "")):
+            self._say(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to the address that serve.py printed only.\n")
+            return
+        file = find_file(self.path, self.server.web, self.server.static)
+        try:
+            opened = file.open("rb") if file else None
+        except OSError:
+            opened = None
+        if opened is None:
+            self._say(HTTPStatus.NOT_FOUND, "There is no such file.\n")
+            return
+        assert file is not None
+        with opened:
+            self._give(opened, file.suffix.lower(), with_body)
+
+    def _give(self, file: BinaryIO, suffix: str, with_body: bool) -> None:
+        facts = os.fstat(file.fileno())
+        tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+        headers = {"ETag": tag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True), "Accept-Ranges": "bytes"}
+        asked = self.headers.get("If-None-Match", "")
+        if asked.strip() == "*" or tag in (word.strip().removeprefix("W/") for word in asked.split(",")):
+            self._head(HTTPStatus.NOT_MODIFIED, headers)
+            return
+        headers["Content-Type"] = TYPES.get(suffix, "application/octet-stream")
+        condition = self.headers.get("If-Range")
+        wanted = self.headers.get("Range") if condition in (None, tag) and with_body else None
+        try:
+            part = byte_range(wanted, facts.st_size)
+        except BadRange:
+            headers["Content-Range"] = f"bytes */{facts.st_size}"
+            self._say(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "", headers)
+            return
+        first, end = part or (0, facts.st_size)
+        if part:
+            headers["Content-Range"] = f"bytes {first}-{end - 1}/{facts.st_size}"
+        self._head(HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK, {**headers, "Content-Length": str(end - first)})
+        if with_body:
+            file.seek(first)
+            self._copy(file, end - first)
+
+    def _copy(self, file: BinaryIO, count: int) -> None:
+        while count:
+            block = file.read(min(count, 1 << 18))
+            if not block:  # it became shorter: the promised length can't be kept
+                self.close_connection = True
+                return
+            self.wfile.write(block)
+            count -= len(block)
+
+    def _say(self, status: HTTPStatus, text: str, headers: dict[str, str] | None = None) -> None:
+        data = text.encode()
+        self._head(status, {"Content-Type": TYPES[".txt"], **(headers or {}), "Content-Length": str(len(data))})
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def _head(self, status: HTTPStatus, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**HEADERS, **headers}.items():
+            self.send_header(name, value)
+        if self.headers.get("Content-Length") or self.headers.get("Transfer-Encoding"):
+            # A body came that nobody reads; it must not be taken for a request.
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True  # the other side went away: nobody to tell
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Says nothing: one line per request would hide what set-up says."""
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """A thread for each connection; none of them keeps the process."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(
+        self, host: str = "127.0.0.1", port: int | None = None, web: Path | None = None, static: Path | None = None
+    ) -> None:
+        """Raises SetupError when the address can't be had; port None is the default one, 0 any free one."""
+        self.web = web or paths.ROOT / "web"
+        self.static = static or paths.STATIC
+        self.host = host.strip("[]")
+        chosen = DEFAULT_PORT if port is None else port
+        if not 0 <= chosen <= 65535:
+            raise SetupError(f"--port {chosen}: a port is a number from 0 to 65535; 0 takes a free one")
+        try:
+            found = socket.getaddrinfo(self.host, chosen, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except OSError as error:
+            raise SetupError(f"--host {host}: no such name or address ({error})") from error
+        self.address_family = found[0][0]
+        try:
+            super().__init__(found[0][4][:2], Handler)  # type: ignore[arg-type]
+        except OSError as error:
+            raise SetupError(_refused(error, host, chosen)) from error
+        self.port: int = self.server_address[1]
+
+    def url(self) -> str:
+        """The address to open."""
+        host = self.host if self.host not in ("0.0.0.0", "::") else "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    def knows(self, header: str) -> bool:
+        """Whether a request's Host names this server."""
+        name = host_of(header)
+        if name in ("localhost", "127.0.0.1", "::1", self.host.lower()) or name.endswith(".localhost"):
+            return True
+        # Whoever asked for all addresses is reached by any of them; a name that
+        # a foreign page controls is still refused.
+        return self.host in ("0.0.0.0", "::") and (_is_address(name) or name == socket.gethostname().lower())
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            print(f"hartwell: the server could not answer a request: {error!r}", file=sys.stderr)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} of {host} is taken: another program, perhaps another `serve.py`, listens there. "
+            "Say another with --port N, or --port 0 for any that is free"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} is for the administrator only; say one above 1023 with --port N"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host}: this machine does not have that address"
+    return f"listening on port {port} of {host}: {error}"
+
+
+def open_browser(url: str) -> bool:
+    """Opens the page for the user; False where there is no screen to show it on."""
+    screen = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(screen) and webbrowser.open(url)
