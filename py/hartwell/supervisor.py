@@ -16,7 +16,6 @@ from hartwell import platform
 from hartwell.machine import Machine
 from hartwell.platform import Platform
 
-FILENAME = "<console>"
 
 namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
 _count = 0
@@ -54,7 +53,7 @@ async def evaluate(code: str) -> Any:
     """Runs `code` in the namespace; the value of its last expression, else None."""
     global _count
     _count += 1
-    filename = f"{FILENAME}{_count}" if _count > 1 else FILENAME
+    filename = f"<console {_count}>"
     # Tracebacks show the lines that were typed.
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
     tree = compile(code, filename, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)

@@ -124,6 +124,7 @@ def test_python_console(tab: Tab) -> None:
     panel.locator(".stderr", has_text="CancelledError").wait_for()
     keys.type("while True: pass\n\n")
     panel.locator("css=:scope.running").wait_for()
+    tab.page.wait_for_timeout(500)  # what has not begun yet is cancelled, not interrupted
     keys.press("Control+c")
     panel.locator(".stderr", has_text="KeyboardInterrupt").wait_for()
 

@@ -226,7 +226,7 @@ class Answers:
 def in_words(error: BaseException) -> dict[str, str]:
     """Name, message and traceback of an error; the glue's own frames are left out."""
     frames = traceback.extract_tb(error.__traceback__)
-    while frames and "<console>" not in frames[0].filename and any("<console>" in f.filename for f in frames):
+    while frames and "<console " not in frames[0].filename and any("<console " in f.filename for f in frames):
         del frames[0]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
     lines += traceback.format_exception_only(error)
