@@ -139,13 +139,14 @@ void virtio_block_notify(struct Virtio *v, uint32_t queue)
     uint32_t written;
     int found;
     do {
-        queue_ask_notify(v, q);
         while ((found = queue_peek(v, q, &chain)) == CHAIN_FOUND && serve(v, &chain, &written))
             queue_push(v, q, &chain, written);
         if (found != CHAIN_NONE) {
             virtio_broken(v);
             break;
         }
+        /* To be told of the next one; more may have come since the last look. */
+        queue_ask_notify(v, q);
     } while (queue_peek(v, q, &chain) != CHAIN_NONE);
     if (queue_wants_interrupt(v, q, before))
         virtio_raise(v, 1);

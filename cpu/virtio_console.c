@@ -23,7 +23,6 @@ static void transmit(struct Virtio *v, struct Virtqueue *q)
     uint16_t before = q->used_index;
     int found;
     do {
-        queue_ask_notify(v, q);
         while ((found = queue_peek(v, q, &chain)) == CHAIN_FOUND) {
             uint32_t bytes = readable(&chain);
             if (bytes > RING_SIZE) {
@@ -41,7 +40,8 @@ static void transmit(struct Virtio *v, struct Virtqueue *q)
             virtio_broken(v);
             break;
         }
-        /* More may have come between the last look and the request to be told. */
+        /* To be told of the next one; more may have come since the last look. */
+        queue_ask_notify(v, q);
     } while (queue_peek(v, q, &chain) != CHAIN_NONE);
 out:
     if (queue_wants_interrupt(v, q, before))
@@ -54,9 +54,12 @@ static void receive(struct Virtio *v, struct Virtqueue *q)
 {
     struct Chain chain;
     uint16_t before = q->used_index;
-    queue_ask_notify(v, q);
     while (v->rx.offset && ring_used(&v->rx) > 0) {
         int found = queue_peek(v, q, &chain);
+        if (found == CHAIN_NONE) { /* to be told of the next buffer; one may have come since */
+            queue_ask_notify(v, q);
+            found = queue_peek(v, q, &chain);
+        }
         if (found == CHAIN_BAD)
             virtio_broken(v);
         if (found != CHAIN_FOUND)

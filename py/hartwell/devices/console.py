@@ -55,13 +55,14 @@ class VirtioConsole:
 
     def __init__(self, core: Core, slot: int, number: int = 0) -> None:
         self._core, self.slot = core, slot
-        self._status = field("Machine.virtio.status", slot).offset
-        self._tx = Ring(core, field("Machine.virtio.tx", slot).offset, ring_place(2 + 2 * number))
-        self._rx = Ring(core, field("Machine.virtio.rx", slot).offset, ring_place(3 + 2 * number))
+        tx, rx = ring_place(2 + 2 * number), ring_place(3 + 2 * number)
         put_virtio(
             core, slot, VIRTIO_ID_CONSOLE, CONSTANTS["VIRTIO_BACKEND_CONSOLE"],
             FEATURE_SIZE, queues=2, config=bytes(12),
         )
+        self._status = field("Machine.virtio.status", slot).offset
+        self._tx = Ring(core, field("Machine.virtio.tx", slot).offset, tx)
+        self._rx = Ring(core, field("Machine.virtio.rx", slot).offset, rx)
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,25 @@
+"""Fixtures of the core's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from hartwell.platform.wasmtime import WasmtimeCore
+from hartwell.setup import build
+from tests.core import bench
+
+
+@pytest.fixture(scope="session", autouse=True)
+def current_build() -> None:
+    """cpu.wasm as the sources are now."""
+    assert build.main() == 0
+
+
+@pytest.fixture
+def core() -> Iterator[WasmtimeCore]:
+    """Two harts, M mode is the program's; no thread runs."""
+    core = bench.fresh_core()
+    yield core
+    core.terminate()
