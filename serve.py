@@ -19,7 +19,7 @@ if os.name != "posix":
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "py"))
 
-from hartwell.setup.commands import serve  # noqa: E402
+from hartwell.setup.commands import serve
 
 if __name__ == "__main__":
     sys.exit(serve())

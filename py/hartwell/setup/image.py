@@ -146,11 +146,11 @@ def base_tree(files: dict[str, Path]) -> Tree:
         _add_parts(tree, files[package], parts)
     for path, target in _LINKS.items():
         tree.link(path, target)
-    for path in sorted((GUEST / "root").rglob("*")):
-        name = path.relative_to(GUEST / "root").as_posix()
-        if path.is_file():
+    for source in sorted((GUEST / "root").rglob("*")):
+        name = source.relative_to(GUEST / "root").as_posix()
+        if source.is_file():
             # Scripts are told by their first line: a checkout may have lost the bit.
-            data = path.read_bytes()
+            data = source.read_bytes()
             tree.file(name, data, 0o755 if data.startswith(b"#!") else 0o644)
     # The kernel opens it for the first process, before anything is mounted.
     tree.device("dev/console", 5, 1)

@@ -55,7 +55,8 @@ def read_lock(text: str | None = None) -> list[Package]:
         words = line.split()
         if len(words) != 6 or not words[3].isdecimal() or not re.fullmatch(r"[0-9a-f]{64}", words[4]):
             raise SetupError(f"{LOCK.name}, line {number}: expected name, version, architecture, bytes, SHA-256, path")
-        packages.append(Package(*words[:3], int(words[3]), *words[4:]))
+        name, version, architecture, size, sha256, path = words
+        packages.append(Package(name, version, architecture, int(size), sha256, path))
     return packages
 
 

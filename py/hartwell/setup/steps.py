@@ -48,7 +48,7 @@ class Progress:
         percent = 100 * done // total if total else 0
         now = time.monotonic()
         if not self.out.isatty():
-            if percent // 25 > self._percent // 25 and 0 <= self._percent and percent < 100:
+            if percent // 25 > self._percent // 25 and self._percent >= 0 and percent < 100:
                 self._write(f"  {percent} % of {size_words(total)}", last=True)
             self._percent = percent
         elif now - self._shown > 0.1:
