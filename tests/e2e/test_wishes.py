@@ -1,0 +1,130 @@
+"""docs/wishes.md, row by row: programs of tests/wishes run in the guest, in a tab."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+from tab import Tab
+
+from tests.wishes import build
+
+FOLDER = "/tmp/wishes"
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return build.build(tmp_path_factory.mktemp("wishes"))
+
+
+@pytest.fixture(scope="module")
+def guest(new_tab: Callable[..., Tab], programs: dict[str, Path]) -> Tab:
+    """A machine of two harts with the programs in FOLDER."""
+    tab = new_tab()
+    tab.open("?boot=no")
+    disk = base64.b64encode(build.disk(programs)).decode()
+    tab.python(f"import base64\nmachine = await Machine.boot(harts=2, disks=[base64.b64decode({disk!r})])\nNone")
+    tab.python(f"(await machine.run('mkdir {FOLDER}; cd {FOLDER}; tar x < /dev/vda', timeout=240)).stdout")
+    return tab
+
+
+def outcome(tab: Tab, command: str) -> tuple[list[str], int]:
+    """Lines that a command in FOLDER prints, and its exit status."""
+    stdout, stderr, status = tab.python(
+        f"r = await machine.run({f'cd {FOLDER}; {command}'!r}, timeout=120)\n[r.stdout, r.stderr, r.returncode]"
+    )
+    assert stderr == ""
+    return stdout.splitlines(), status
+
+
+@pytest.mark.parametrize("name", list(build.sources()))
+def test_wish(guest: Tab, name: str) -> None:
+    lines, status = outcome(guest, f"./{name}")
+    facts = [line for line in lines if line.startswith(("PASS ", "FAIL "))]
+    assert facts and [line for line in facts if line.startswith("FAIL")] == []
+    assert status == 0
+
+
+def test_threads_ran_on_both_harts(guest: Tab) -> None:
+    lines, _ = outcome(guest, "./threads")
+    assert "HARTS 2 used 0x3" in lines
+
+
+def test_elf_readers_agree(guest: Tab, programs: dict[str, Path]) -> None:
+    """What the running program sees of itself is what readers of ELF and DWARF find in its file."""
+    lines, _ = outcome(guest, "./elf")
+    seen = {name: int(value, 0) for _, name, value in (line.split() for line in lines if line.startswith("ELF "))}
+    with programs["elf"].open("rb") as file:
+        elf = ELFFile(file)
+        symbols = {symbol.name: symbol["st_value"] for symbol in elf.get_section_by_name(".symtab").iter_symbols()}
+        assert elf["e_entry"] == seen["entry"]
+        assert symbols["landmark"] == seen["landmark"] and symbols["landmark_data"] == seen["landmark_data"]
+        assert sum(s["p_memsz"] for s in elf.iter_segments() if s["p_type"] == "PT_LOAD") == seen["loaded"]
+        assert seen["line"] in _dwarf_lines(elf, seen["landmark"], symbols)
+        at = seen["landmark_data"]
+        segment = next(s for s in elf.iter_segments() if s["p_type"] == "PT_LOAD" and 0 <= at - s["p_vaddr"] < s["p_filesz"])
+        data = segment.data()[at - segment["p_vaddr"] :][:4]
+    assert int.from_bytes(data, "little") == seen["value"]
+    if readelf := shutil.which("readelf"):
+        text = subprocess.run([readelf, "-hs", programs["elf"]], capture_output=True, text=True, check=True).stdout
+        assert re.search(rf"Entry point address:\s+{seen['entry']:#x}", text)
+        assert re.search(rf"{seen['landmark']:016x}\s+\d+ FUNC .* landmark$", text, re.MULTILINE)
+
+
+def _dwarf_lines(elf: ELFFile, start: int, symbols: dict[str, int]) -> set[int]:
+    """Source lines of the function that begins at `start`, by the line number program."""
+    end = min(value for value in symbols.values() if value > start)
+    lines = set()
+    dwarf = elf.get_dwarf_info()
+    for unit in dwarf.iter_CUs():
+        program = dwarf.line_program_for_CU(unit)
+        for entry in program.get_entries() if program else ():
+            if entry.state and start <= entry.state.address < end:
+                lines.add(entry.state.line)
+    return lines
+
+
+def test_waiting_costs_the_host_nothing(guest: Tab) -> None:
+    """A guest that waits leaves the host's processor alone: beside one that computes, it is next to nothing."""
+    outcome(guest, "true")
+    waiting = _host_seconds(guest, "./blocking 4")
+    busy = _host_seconds(guest, "timeout 4 sh -c 'while :; do :; done'")
+    assert waiting < busy / 3
+
+
+def _host_seconds(guest: Tab, command: str) -> float:
+    before = _cpu_seconds()
+    outcome(guest, command + " || true")
+    return _cpu_seconds() - before
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process's living descendants: the browser's processes are among them."""
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue  # it has just ended
+            parents[int(folder.name)] = int(fields[1])
+            used[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ours = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sum(used[pid] for pid in ours if pid in used)
+
+
+def test_page_survives_a_program_that_runs_wild(guest: Tab) -> None:
+    """A process that jumps into nothing ends with its signal; the next one runs."""
+    _, status = outcome(guest, "sh -c 'kill -SEGV $$'")
+    assert status == 139
+    assert outcome(guest, "echo goes on") == (["goes on"], 0)

@@ -1,0 +1,1 @@
+"""Programs that show in the guest what `docs/wishes.md` claims, and their build."""
