@@ -20,6 +20,7 @@ from hartwell.sizes import show_size
 
 KERNEL_ALIGN = 2 << 20
 FIRMWARE_BYTES = 2 << 20  # kept free at the start of RAM for M-mode images
+TREE_BYTES = 64 << 10  # kept at the end of RAM for the device tree
 PRIV_S, PRIV_M = 1, 3
 _HEADER = struct.Struct("<IIQQQIIQQII")
 _MAGIC2 = 0x0543_5352  # "RSC\x05"
@@ -73,7 +74,9 @@ def check_kernel(blob: Blob, name: str) -> tuple[int, int]:
         raise BadKernel(f"{name}: {blob.size} bytes are too few for a kernel image (the header alone has 64)")
     _, _, text_offset, image_size, _, _, _, _, _, magic2, _ = _HEADER.unpack_from(head)
     if magic2 != _MAGIC2:
-        raise BadKernel(f"{name}: {_what_it_is(head)}; an uncompressed RISC-V Linux Image (or a gzip of one) is expected")
+        raise BadKernel(
+            f"{name}: {_what_it_is(head)}; an uncompressed RISC-V Linux Image (or a gzip of one) is expected"
+        )
     if blob.size < 4096 or image_size and blob.size < image_size // 4:
         raise BadKernel(
             f"{name}: it is truncated: {blob.size} bytes of an image that takes {image_size} in memory"
@@ -115,8 +118,13 @@ def load_linux(
     text_offset, image_size = check_kernel(kernel, name)
     kernel_at = RAM_BASE + max(text_offset, FIRMWARE_BYTES) // KERNEL_ALIGN * KERNEL_ALIGN
     ram.check(kernel_at, image_size, f"kernel {name}")
-    top = ram.end - (64 << 10) & ~0xFFFF  # the device tree's 64 KiB
+    top = ram.end - TREE_BYTES & -TREE_BYTES
     tree_at = top
+    if kernel_at + image_size > tree_at:
+        raise BadConfiguration(
+            f"kernel {name}: its {image_size} bytes at {kernel_at:#x} leave no room for the device tree in "
+            f"{show_size(ram.bytes)} of RAM; ask for more memory"
+        )
     span = None
     if initrd is not None and initrd.size:
         start = top - initrd.size & ~0xFFF
@@ -132,6 +140,11 @@ def load_linux(
         ram_bytes=ram.bytes, harts=core.plan.harts, bootargs=append, initrd=span, virtio_slots=slots,
         rng_seed=os.urandom(32),
     )
+    if len(tree) > TREE_BYTES:
+        raise BadConfiguration(
+            f"kernel arguments: {len(append)} characters make a device tree of {len(tree)} bytes; "
+            f"at most {TREE_BYTES} are kept for it"
+        )
     write(core, tree_at, tree)
     if firmware is None:
         return Start(kernel_at, tree_at, PRIV_S, all_harts=False)
@@ -155,7 +168,7 @@ def load_bare(core: Core, blob: Blob, name: str, slots: list[int]) -> Start:
         ram.fill(segment.physical, segment.memory_bytes, what)
         ram.place(blob, segment.physical, what, segment.offset, segment.file_bytes)
     tree = board.device_tree(ram_bytes=ram.bytes, harts=core.plan.harts, virtio_slots=slots)
-    tree_at = ram.end - (64 << 10) & ~0xFFFF
+    tree_at = ram.end - TREE_BYTES & -TREE_BYTES
     if all(tree_at >= segment.physical + segment.memory_bytes for segment in elf.segments):
         write(core, tree_at, tree)
     return Start(

@@ -14,6 +14,7 @@ from hartwell.errors import BadElf
 EM_RISCV = 243
 PT_LOAD = 1
 SHT_SYMTAB = 2
+SYMBOL_BYTES = 4096  # a longer name is left out
 _MACHINES = {3: "x86", 62: "x86-64", 40: "ARM", 183: "AArch64", 8: "MIPS", 21: "PowerPC64"}
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
@@ -77,7 +78,9 @@ def read_elf(data: bytes, name: str = "program") -> Elf:
 
 
 def _symbols(data: bytes, shoff: int, shentsize: int, shnum: int) -> dict[str, int]:
-    """The symbol table, empty when there is none or it is damaged: it only adds."""
+    """The symbol table, empty when there is none or it is damaged: it only adds.
+
+    A file has one at most (System V ABI, "Sections"); further ones are left."""
     if shentsize != _SHDR.size or shoff + shnum * shentsize > len(data):
         return {}
     headers = [_SHDR.unpack_from(data, shoff + i * shentsize) for i in range(shnum)]
@@ -89,7 +92,8 @@ def _symbols(data: bytes, shoff: int, shentsize: int, shnum: int) -> dict[str, i
         table = data[strings : strings + length]
         for at in range(offset, offset + size - _SYM.size + 1, _SYM.size):
             name, _, _, _, value, _ = _SYM.unpack_from(data, at)
-            end = table.find(b"\0", name)
+            end = table.find(b"\0", name, name + SYMBOL_BYTES)
             if 0 < name < len(table) and end >= 0:
                 found[table[name:end].decode("latin-1")] = value
+        break
     return found

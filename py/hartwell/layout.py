@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from hartwell.errors import BadConfiguration
 
@@ -253,7 +252,8 @@ _SCALARS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8}
 _C_TYPES = {"u8": "uint8_t", "u16": "uint16_t", "u32": "uint32_t", "u64": "uint64_t", "f64": "double"}
 
 
-class Slot(NamedTuple):
+@dataclass(frozen=True)
+class Slot:
     """One field: byte offset in its structure, element type, element size, count."""
 
     offset: int
@@ -301,7 +301,10 @@ def field(path: str, *indexes: int) -> Slot:
     root, *names = path.split(".")
     pending = list(indexes)
     if root == "Hart":
-        base = HART_BASE + HART_STRIDE * (pending.pop(0) if pending else 0)
+        hart = pending.pop(0) if pending else 0
+        if not 0 <= hart < MAX_HARTS:
+            raise IndexError(f"{path}: hart {hart} is outside 0..{MAX_HARTS - 1}")
+        base = HART_BASE + HART_STRIDE * hart
     else:
         base = MACHINE_BASE
     kind, slot = root, Slot(0, root, 0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from hartwell.errors import BadConfiguration
 
@@ -16,10 +17,10 @@ def parse_size(text: str | int, what: str = "memory") -> int:
     """
     if isinstance(text, int) and not isinstance(text, bool):
         return text
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
+    found = re.fullmatch(r"\s*(\d{1,30}(?:\.\d{1,30})?)\s*([KMG]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
     if not found:
         raise BadConfiguration(f"{what}: {text!r} is not a size; write a number with K, M or G, such as 512M")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return int(Fraction(found[1]) * _UNITS[found[2].upper()])
 
 
 def show_size(count: int) -> str:
