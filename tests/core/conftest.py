@@ -23,3 +23,9 @@ def core() -> Iterator[WasmtimeCore]:
     core = bench.fresh_core()
     yield core
     core.terminate()
+
+
+@pytest.fixture
+def hart(core: WasmtimeCore) -> bench.Bench:
+    """Hart 0 in M mode, PMP open, trap handlers that go nowhere."""
+    return bench.Bench(core)
