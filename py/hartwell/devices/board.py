@@ -77,7 +77,7 @@ def device_tree(
             "mmu-type": "riscv,sv48",
         }
         controller = cpu.add("interrupt-controller", interrupt_controller=None, compatible="riscv,cpu-intc")
-        controller.properties |= {"#interrupt-cells": 1, "phandle": intc[hart]}
+        controller.properties |= {"#interrupt-cells": 1, "#address-cells": 0, "phandle": intc[hart]}
     cluster = cpus.add("cpu-map").add("cluster0")
     for hart in range(harts):
         cluster.add(f"core{hart}", cpu=cpus_handles[hart])
