@@ -6,6 +6,7 @@ are fetched when they are absent.  The exit status is pytest's.
 
 import os
 import sys
+from typing import NoReturn
 
 if sys.version_info < (3, 11):
     sys.stderr.write("the tests need Python 3.11 or newer; this is %d.%d (%s)\n" % (sys.version_info[:2] + (sys.executable,)))
@@ -25,14 +26,14 @@ def prepare() -> int:
     return 0
 
 
-def main() -> int:
+def main() -> NoReturn:
     """Prepares, then becomes pytest."""
     if status := commands.reported(prepare):
-        return status
+        sys.exit(status)
     python = str(paths.venv_python())
     os.chdir(ROOT)
     os.execv(python, [python, "-m", "pytest", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

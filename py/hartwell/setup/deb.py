@@ -36,12 +36,15 @@ def _members(deb: Path) -> Iterator[tuple[IO[bytes], dict[str, tuple[int, int]]]
         if file.read(8) != _MAGIC:
             raise SetupError(f"{deb.name}: not a Debian package (no ar archive)")
         members = {}
+        whole = deb.stat().st_size
         while header := file.read(_HEADER):
             if len(header) < _HEADER or header[58:] != b"`\n":
                 raise SetupError(f"{deb.name}: damaged at byte {file.tell() - len(header)}: no ar header there")
             name = header[:16].decode("ascii", "replace").strip().rstrip("/")
             size = int(header[48:58])
             members[name] = (file.tell(), size)
+            if file.tell() + size > whole:
+                raise SetupError(f"{deb.name}: damaged: it ends at byte {whole}, in the middle of {name}")
             file.seek(size + size % 2, io.SEEK_CUR)
         yield file, members
 

@@ -115,12 +115,18 @@ def pip(*arguments: str) -> None:
 def explain(said: str) -> str:
     """What pip said, in one message."""
     lines = [line.removeprefix("ERROR: ").strip() for line in said.splitlines() if line.startswith("ERROR:")]
+    nothing = next((line for line in lines if "No matching distribution" in line), None)
     if re.search(r"No space left|Errno 28", said):
         return "pip: the disk is full; make room and run the same command again"
     if re.search(r"NewConnectionError|ConnectTimeout|Max retries|Failed to establish|ConnectionError|Could not fetch URL", said):
-        what = next((line for line in lines if "No matching distribution" in line), "a package could not be fetched")
+        what = nothing or "a package could not be fetched"
         return (
             f"pip cannot reach its package index ({what}). Is there a network? "
             "Run the same command again when there is, it goes on where it stopped"
+        )
+    if nothing:
+        return (
+            f"pip: {nothing}. Is there a network, and does the package index that pip is set up with have it for this "
+            "machine? Run the same command again when it does, it goes on where it stopped"
         )
     return "pip: " + ("\n".join(lines) or said.strip() or "stopped without saying why")
