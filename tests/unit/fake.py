@@ -6,17 +6,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hartwell.layout import RAM_BASE, MemoryPlan, plan_memory
+from hartwell.platform import Blob
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bytes:
     """A blob of bytes."""
 
     data: bytes
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
+    def __post_init__(self) -> None:
+        self.size = len(self.data)
 
     def read(self, offset: int, count: int) -> bytes:
         return self.data[offset : offset + count]
@@ -43,7 +43,7 @@ class Core:
     def fill(self, offset: int, value: int, count: int) -> None:
         self.memory[self._check(offset, count) : offset + count] = bytes([value]) * count
 
-    def place(self, blob: Bytes, source: int, offset: int, count: int) -> None:
+    def place(self, blob: Blob, source: int, offset: int, count: int) -> None:
         data = blob.read(source, count)
         assert len(data) == count, "placed past the end of the blob"
         self.write(offset, data)

@@ -36,7 +36,7 @@ def as_bytes(node: Node) -> Node:
             return b""
         if isinstance(one, int):
             return struct.pack(">I", one)
-        return one.encode() + b"\0" if isinstance(one, str) else bytes(one)  # type: ignore[call-overload,no-any-return]
+        return one.encode() + b"\0" if isinstance(one, str) else bytes(one)  # type: ignore[call-overload]
 
     return Node(
         node.name, {name: value(one) for name, one in node.properties.items()}, [as_bytes(one) for one in node.children]

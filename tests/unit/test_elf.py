@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,7 +74,9 @@ def test_a_real_program_is_as_pyelftools_sees_it(real: bytes, tmp_path: Path) ->
         loads = [one.header for one in known.iter_segments("PT_LOAD") if one.header.p_memsz]
         assert elf.entry == known.header.e_entry
         assert elf.segments == [Segment(one.p_paddr, one.p_offset, one.p_filesz, one.p_memsz) for one in loads]
-        symbols = {one.name: one["st_value"] for one in known.get_section_by_name(".symtab").iter_symbols() if one.name}
+        table = known.get_section_by_name(".symtab")
+        assert isinstance(table, SymbolTableSection)
+        symbols = {one.name: one["st_value"] for one in table.iter_symbols() if one.name}
     assert elf.symbols == symbols
     assert {"_start", "tohost", "room"} <= set(elf.symbols)
     assert elf.symbols["_start"] == elf.entry
