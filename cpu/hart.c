@@ -298,7 +298,10 @@ static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
 static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
 {
     uint32_t result;
-    hart_timers(h);
+    /* In a pause nothing may change, mip neither: this hart was perhaps not
+     * counted when the pause was complete. */
+    if (atomic_get(&MACHINE->control) == CONTROL_RUN)
+        hart_timers(h);
     for (;;) {
         if ((atomic_get(&h->attention) || atomic_get(&MACHINE->control) != CONTROL_RUN) && attend(h, flags, &result))
             return result;
