@@ -235,7 +235,10 @@ def test_an_address_that_cannot_be_had(host: str, port: int, said: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_and_ends(number: signal.Signals) -> None:
     command = [sys.executable, str(paths.ROOT / "serve.py"), "--no-open", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path("/")) as process:
+    pipe = subprocess.PIPE
+    # A shell's background jobs, as these tests may be, are started with SIGINT ignored, and hand that down.
+    heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=Path("/"), preexec_fn=heed) as process:
         assert process.stdout is not None
         word, url = process.stdout.readline().split()
         assert word == "ready"
@@ -243,7 +246,10 @@ def test_the_command_serves_and_ends(number: signal.Signals) -> None:
         connection.request("GET", "/static/wheels/wheels.json")
         assert b"hartwell-" in connection.getresponse().read()
         process.send_signal(number)
-        rest, said = process.communicate(timeout=20)
-        connection.close()
+        try:
+            rest, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            connection.close()
     assert (process.returncode, rest) == (0, "")
     assert "Traceback" not in said
