@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from tab import PythonError, Tab
+from tests.e2e.tab import PythonError, Tab
 
 
 @pytest.mark.parametrize(

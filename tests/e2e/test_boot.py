@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from tab import PROMPT, Tab
+from tests.e2e.tab import PROMPT, Tab
 
 
 def test_boots_with_one_hart(machine_tab: Tab) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from tab import Tab
+from tests.e2e.tab import Tab
 
 from tests.wishes import build
 

@@ -1,0 +1,1 @@
+"""cpu.wasm under wasmtime, and a native build of it."""

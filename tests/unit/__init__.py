@@ -1,0 +1,1 @@
+"""Pure Python: no machine, no browser."""
