@@ -16,7 +16,6 @@ from hartwell import platform
 from hartwell.machine import Machine
 from hartwell.platform import Platform
 
-
 namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
 _count = 0
 

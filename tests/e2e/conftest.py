@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import pytest
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
+
 from tests.e2e.tab import Tab
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
+
 from tests.e2e.tab import PythonError, Tab
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
+
 from tests.e2e.tab import PROMPT, Tab
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext
+
 from tests.e2e.tab import PythonError, Tab
 
 SHORTFALLS = [

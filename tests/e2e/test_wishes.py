@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from tests.e2e.tab import Tab
 
+from tests.e2e.tab import Tab
 from tests.wishes import build
 
 FOLDER = "/tmp/wishes"
