@@ -13,6 +13,7 @@ from hartwell.errors import HartwellError
 from hartwell.setup import build, image, node, npm, paths, venv, wheels
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
+from hartwell.setup.websocket import Endpoint
 
 
 def set_up(mirror: str | None, progress: Progress, tests: bool = False) -> Runner:
@@ -59,9 +60,15 @@ def serve(arguments: list[str] | None = None) -> int:
         # First, since a port that is taken should not be learned after ten minutes.
         with Server(options.host, options.port) as server:
             set_up(options.mirror, Progress())
+            server.endpoints |= endpoints(options)
             return _serve(server, not options.no_open)
 
     return reported(act)
+
+
+def endpoints(options: argparse.Namespace) -> dict[str, Endpoint]:
+    """The WebSockets that serve.py offers to the page, by path."""
+    return {}
 
 
 def _serve(server: Server, browser: bool) -> int:

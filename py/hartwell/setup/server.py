@@ -13,6 +13,7 @@ import errno
 import ipaddress
 import os
 import re
+import secrets
 import socket
 import socketserver
 import sys
@@ -24,7 +25,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import BinaryIO
 
-from hartwell.setup import paths
+from hartwell.setup import paths, websocket
 from hartwell.setup.steps import SetupError
 
 DEFAULT_PORT = 8000
@@ -113,6 +114,9 @@ class Handler(BaseHTTPRequestHandler):
         if not self.server.knows(self.headers.get("Host", "")):
             self._say(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to the address that serve.py printed only.\n")
             return
+        if self.headers.get("Upgrade", "").lower() == "websocket":
+            self._open_websocket()
+            return
         file = find_file(self.path, self.server.web, self.server.static)
         try:
             opened = file.open("rb") if file else None
@@ -124,6 +128,23 @@ class Handler(BaseHTTPRequestHandler):
         assert file is not None
         with opened:
             self._give(opened, file.suffix.lower(), with_body)
+
+    def _open_websocket(self) -> None:
+        """Hands the connection to an endpoint, or says why not."""
+        self.close_connection = True
+        parts = urllib.parse.urlsplit(self.path)
+        endpoint = self.server.endpoints.get(parts.path)
+        try:
+            if endpoint is None:
+                raise websocket.Refusal(HTTPStatus.NOT_FOUND, "There is no such WebSocket.\n")
+            websocket.check(self.headers, dict(urllib.parse.parse_qsl(parts.query)), self.server.token)
+            refused = websocket.serve(
+                endpoint, self.connection, self.rfile, self.path, list(self.headers.items())  # type: ignore[arg-type]
+            )
+            if refused:
+                raise refused
+        except websocket.Refusal as refusal:
+            self._say(refusal.status, refusal.text, {**refusal.headers, "Connection": "close"})
 
     def _give(self, file: BinaryIO, suffix: str, with_body: bool) -> None:
         facts = os.fstat(file.fileno())
@@ -199,6 +220,10 @@ class Server(socketserver.ThreadingTCPServer):
         """Raises SetupError when the address can't be had; port None is the default one, 0 any free one."""
         self.web = web or paths.ROOT / "web"
         self.static = static or paths.STATIC
+        self.endpoints: dict[str, websocket.Endpoint] = {}
+        """WebSockets by path; add to it before or while the server runs."""
+        self.token = secrets.token_urlsafe(16)
+        """What programs that are no browsers show to get a WebSocket."""
         self.host = host.strip("[]")
         chosen = DEFAULT_PORT if port is None else port
         if not 0 <= chosen <= 65535:
