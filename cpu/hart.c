@@ -298,6 +298,7 @@ static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
 static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
 {
     uint32_t result;
+    uint64_t traps_left = end - h->instret;
     /* In a pause nothing may change, mip neither: this hart was perhaps not
      * counted when the pause was complete. */
     if (atomic_get(&MACHINE->control) == CONTROL_RUN)
@@ -315,8 +316,12 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
         }
         if (h->state != HART_RUNNING)
             atomic_set(&h->state, HART_RUNNING);
-        if (h->trap_pending)
+        if (h->trap_pending) {
             trap_deliver(h);
+            /* A handler that can't be fetched traps for ever and retires nothing. */
+            if (traps_left-- == 0)
+                return RUN_BUDGET;
+        }
         trap_interrupt(h);
         if (h->instret >= end)
             return RUN_BUDGET;
