@@ -132,6 +132,7 @@ EXPORT void machine_init(void)
     m->magic = MACHINE_MAGIC;
     m->layout_version = LAYOUT_VERSION;
     for (uint32_t i = 0; i < m->hart_count; i++) {
+        hart_at(i)->id = i; /* which says where its tables lie */
         tlb_init(hart_at(i));
         code_init(hart_at(i));
     }
