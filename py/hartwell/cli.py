@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,11 @@ def _parser() -> argparse.ArgumentParser:
 
     images = commands.add_parser("image", help="list and make images").add_subparsers(required=True, metavar="ACTION")
     images.add_parser("list", help="the images there are").set_defaults(act=_list_images)
+    kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
+    kernel.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
+    kernel.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="compilers side by side")
+    kernel.set_defaults(act=_build_kernel)
+
     bench = commands.add_parser("bench", help="measure speed, start and memory beside QEMU")
     bench.add_argument("what", nargs="*", help="names of benchmarks (default: all)")
     bench.set_defaults(act=_bench)
@@ -84,6 +90,12 @@ def _list_images(_: argparse.Namespace) -> int:
         mark = "*" if name == index.get("default") else " "
         print(f"{mark} {name:12} {facts.get('memory', ''):>6}  {facts.get('description', '')}")
     return 0
+
+
+def _build_kernel(options: argparse.Namespace) -> int:
+    from hartwell.setup import kernel
+
+    return kernel.build(options.mirror, options.jobs)
 
 
 def _bench(options: argparse.Namespace) -> int:
