@@ -11,6 +11,7 @@
  * out when they look up (ATTENTION_CODE), reporting a write if they had it.
  */
 
+#include "debug.h"
 #include "decode.h"
 #include "mmu.h"
 
@@ -161,6 +162,8 @@ struct Insn *code_fetch(struct Hart *h, uint64_t va)
         uint32_t slot = slot_of(h, (uint32_t)((pa - RAM_BASE) >> 12));
         tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
         *e = (struct FetchEntry){tag, mem_offset(slot_entries(h, slot)), slot};
+        if (MACHINE->debug.breakpoint_count)
+            debug_mark(h, slot_entries(h, slot), va, pa);
     }
     if (h->fetch_pin[0] != e->slot) {
         h->fetch_pin[1] = h->fetch_pin[0];

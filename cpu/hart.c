@@ -9,6 +9,7 @@
 
 
 #include "csr.h"
+#include "debug.h"
 #include "interp.h"
 #include "mmu.h"
 #include "rtc.h"
@@ -35,6 +36,7 @@ void hart_reset(struct Hart *h, uint32_t id)
     h->rfence_kind = 0;
     h->rfence_ack = h->rfence_request;
     h->mtimecmp_shadow = ~0ull;
+    h->debug.hold = h->debug.over = h->debug.stop.reason = 0;
     csr_reset(h);
     if (id < MACHINE->hart_count)
         hart_mode_changed(h);
@@ -183,9 +185,9 @@ static void stop_executing(struct Hart *h)
 static void leave(struct Hart *h)
 {
     struct Machine *m = MACHINE;
-    stop_executing(h);
-    if (!h->active)
+    if (!h->active) /* stands still already; the supervisor may be steering it */
         return;
+    stop_executing(h);
     h->active = 0;
     if (atomic_add(&m->running_harts, ~0u) == 1) {
         if (atomic_get(&m->control) == CONTROL_PAUSE) {
@@ -271,28 +273,50 @@ static bool hsm_ready(struct Hart *h)
 static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
 {
     struct Machine *m = MACHINE;
-    uint32_t control;
+    uint32_t control, before = h->state;
+    bool stood = false;
     atomic_bits_off(&h->attention, ATTENTION_INTERRUPT | ATTENTION_CONTROL);
     hart_serve(h);
-    while ((control = atomic_get(&m->control)) == CONTROL_PAUSE) {
-        uint32_t before = h->state;
+    while (!(flags & RUN_STEER)) {
+        uint32_t seen = atomic_get(&h->wake);
+        control = atomic_get(&m->control);
+        if (control == CONTROL_STOP || (control == CONTROL_RUN && !debug_held(h)))
+            break;
         leave(h);
         if (flags & RUN_NOWAIT) {
             *result = RUN_PAUSED;
             return true;
         }
+        stood = true;
         atomic_set(&h->state, HART_PAUSED);
-        word_wait(&m->control, CONTROL_PAUSE, -1);
+        if (control == CONTROL_PAUSE)
+            word_wait(&m->control, CONTROL_PAUSE, -1);
+        else /* whoever lets it go, pauses or stops the machine counts this word up */
+            word_wait(&h->wake, seen, -1);
+    }
+    control = atomic_get(&m->control);
+    if (stood) {
         atomic_set(&h->state, before);
         join(h);
         hart_serve(h);
     }
+    debug_refresh(h);
     if (control == CONTROL_STOP) {
         *result = RUN_STOPPED;
         return true;
     }
     hart_timers(h);
     return false;
+}
+
+/* One instruction, whatever the debugger has set on it. */
+static int step_over(struct Hart *h)
+{
+    uint64_t before = h->instret;
+    int step = interp_run(h, before + 1, true);
+    if (h->instret != before || h->trap_pending)
+        atomic_set(&h->debug.over, 0);
+    return step;
 }
 
 static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
@@ -304,7 +328,10 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
     if (atomic_get(&MACHINE->control) == CONTROL_RUN)
         hart_timers(h);
     for (;;) {
-        if ((atomic_get(&h->attention) || atomic_get(&MACHINE->control) != CONTROL_RUN) && attend(h, flags, &result))
+        if (flags & RUN_STEER && atomic_get(&h->debug.stop.reason))
+            return RUN_DEBUG_STOP;
+        if ((atomic_get(&h->attention) || atomic_get(&MACHINE->control) != CONTROL_RUN || debug_held(h)) &&
+            attend(h, flags, &result))
             return result;
         if (!hsm_ready(h)) {
             if (flags & RUN_NOWAIT)
@@ -319,13 +346,16 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
         if (h->trap_pending) {
             trap_deliver(h);
             /* A handler that can't be fetched traps for ever and retires nothing. */
-            if (traps_left-- == 0)
+            if (flags & RUN_STEP || traps_left-- == 0)
                 return RUN_BUDGET;
         }
-        trap_interrupt(h);
+        bool over = atomic_get(&h->debug.over);
+        if (!over && !(flags & RUN_STEP))
+            trap_interrupt(h);
         if (h->instret >= end)
             return RUN_BUDGET;
-        switch (interp_run(h, end, (flags & RUN_EXACT) != 0)) {
+        int step = over ? step_over(h) : interp_run(h, end, (flags & RUN_EXACT) != 0);
+        switch (step) {
         case STEP_WFI:
             if (!(flags & RUN_NOWAIT))
                 wait_for_interrupt(h);
@@ -343,11 +373,24 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
     }
 }
 
+/* The supervisor's turn with a hart whose own thread stands still. */
+static uint32_t steer(struct Hart *h, uint32_t budget, uint32_t flags)
+{
+    uint32_t before = atomic_get(&h->state);
+    atomic_set(&h->executing, 1);
+    uint32_t result = run(h, h->instret + budget, flags | RUN_NOWAIT);
+    stop_executing(h);
+    atomic_set(&h->state, before);
+    return result;
+}
+
 EXPORT uint32_t hart_run(uint32_t hart, uint32_t budget, uint32_t flags)
 {
     if (hart >= MACHINE->hart_count)
         return RUN_STOPPED;
     struct Hart *h = hart_at(hart);
+    if (flags & RUN_STEER)
+        return steer(h, budget, flags);
     join(h);
     uint32_t result = run(h, h->instret + budget, flags);
     leave(h);

@@ -10,6 +10,7 @@
 
 #include "arith.h"
 #include "csr.h"
+#include "debug.h"
 #include "decode.h"
 #include "fp.h"
 #include "mmu.h"
@@ -252,6 +253,19 @@ static bool csr_matters(struct Hart *h, uint32_t number)
     }
 }
 
+/* At an OP_BREAK: true when a breakpoint of this hart's stands here.  Where
+ * none does any more, the entry is made ready to be decoded again. */
+static bool stops_here(struct Hart *h, const struct Insn *page, struct Insn *ip)
+{
+    bool stale;
+    const uint8_t *bytes = code_bytes(h, page) + (ip - page) * 2;
+    if (debug_break(h, RAM_BASE + mem_offset(bytes) - MACHINE->ram_offset, &stale))
+        return true;
+    if (stale)
+        ip->op = OP_UNDECODED;
+    return false;
+}
+
 static inline __attribute__((always_inline)) int run(struct Hart *h, uint64_t limit, const bool exact)
 {
     uint64_t count = h->instret, target = h->pc, page_va;
@@ -305,6 +319,14 @@ jumped:
             i = &crossed;
             goto again;
         }
+        case OP_BREAK:
+            SAVE(PC, 0);
+            if (stops_here(h, page, ip))
+                return STEP_DEBUG;
+            /* Not for this hart, or no longer: the instruction that stands here. */
+            crossed = decode(code_bytes(h, page) + (ip - page) * 2, (uint32_t)(PAGE_ENTRIES - (ip - page)) * 2);
+            i = &crossed;
+            goto again;
         case OP_ILLEGAL:
             RAISE(CAUSE_ILLEGAL, BITS);
 #include "generated/isa_cases.inc"

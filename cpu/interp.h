@@ -10,6 +10,7 @@ enum {
     STEP_ATTENTION, /* h->attention is set */
     STEP_TRAP,      /* a trap is pending; pc is the instruction's that raised it */
     STEP_WFI,       /* a WFI has retired */
+    STEP_DEBUG,     /* a breakpoint stands at pc; Hart.debug.stop has it */
     STEP_MODE,      /* privilege, translation or interrupt enables changed */
 };
 

@@ -106,6 +106,14 @@ EXPORT void machine_resume(void)
     struct Machine *m = MACHINE;
     if (atomic_get(&m->control) != CONTROL_PAUSE)
         return;
+    /* Whoever stands at a breakpoint goes on past it; one who asks for more has cleared the reasons. */
+    for (uint32_t i = 0; i < m->hart_count; i++) {
+        struct HartDebug *d = &hart_at(i)->debug;
+        uint32_t reason = atomic_swap(&d->stop.reason, DEBUG_NONE);
+        if (reason)
+            atomic_set(&d->over, reason == DEBUG_WATCHPOINT ? OVER_BREAK | OVER_WATCH : OVER_BREAK);
+    }
+    atomic_set(&m->debug.dma.reason, DEBUG_NONE);
     thaw_time();
     atomic_set(&m->control, CONTROL_RUN);
     word_wake(&m->control);

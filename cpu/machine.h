@@ -40,6 +40,9 @@ uint64_t machine_time(void);
 /* Ends the run of all harts; `reason` is a STOP_*.  The first call wins. */
 EXPORT void machine_stop(uint32_t reason, uint32_t code);
 
+/* Every hart is to stand still at its next instruction, and time with it. */
+EXPORT void machine_pause(void);
+
 /* Sets DOORBELL_* bits for the supervisor and wakes it if any was new. */
 void doorbell_ring(uint32_t bits);
 

@@ -7,6 +7,7 @@
 
 #include "bus.h"
 #include "csr.h"
+#include "debug.h"
 
 #define PAGE_SIZE 4096u
 #define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
@@ -73,6 +74,13 @@ static void page_dirtied(uint32_t page)
 }
 
 EXPORT void ram_written(uint64_t pa, uint64_t bytes)
+{
+    ram_changed(pa, bytes);
+    if (MACHINE->debug.watchpoint_count)
+        debug_dma(pa, bytes, WATCH_WRITE);
+}
+
+EXPORT void ram_changed(uint64_t pa, uint64_t bytes)
 {
     uint64_t at = pa - RAM_BASE, size = MACHINE->ram_bytes;
     if (at >= size || bytes == 0)
@@ -386,7 +394,7 @@ static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t ac
         page_await(h, page);
     if (access == ACCESS_WRITE)
         page_dirtied(page);
-    if (!(flags & PAGE_WATCHED)) {
+    if (!(flags & PAGE_WATCHED) && !(m->debug.watchpoint_count && debug_watched(h, va, pa))) {
         uint32_t table = access == ACCESS_WRITE ? TABLE_WRITE : TABLE_READ, index = tlb_index(va);
         uint64_t *entry = tlb_table(h, h->mem_mode, table) + index;
         if (!global || *entry == invalid_entry(index))
@@ -428,11 +436,21 @@ static void htif(uint64_t pa)
     }
 }
 
+/* Does the debugger stop the hart before this access?  Callers return false
+ * then, as for a trap, but none is pending: the hart stands before the
+ * instruction until it is let go on. */
+static bool stopped(struct Hart *h, uint64_t va, uint64_t pa, uint32_t size, uint32_t access, uint64_t value)
+{
+    return __builtin_expect(MACHINE->debug.watchpoint_count != 0, 0) && debug_access(h, va, pa, size, access, value);
+}
+
 /* Both parts of an access that crosses a page are translated before either
  * is touched. */
-static bool span_pointers(struct Hart *h, uint64_t va, uint32_t size, uint32_t access, uint8_t *part[2], uint32_t *first)
+static bool span_pointers(struct Hart *h, uint64_t va, uint32_t size, uint32_t access, uint64_t value, uint8_t *part[2],
+                          uint32_t *first)
 {
-    uint64_t pa;
+    uint32_t watched = access == ACCESS_WRITE ? WATCH_WRITE : WATCH_READ;
+    uint64_t pa, second = 0;
     bool ok;
     uint32_t left = PAGE_SIZE - (uint32_t)(va & (PAGE_SIZE - 1));
     *first = left < size ? left : size;
@@ -440,12 +458,14 @@ static bool span_pointers(struct Hart *h, uint64_t va, uint32_t size, uint32_t a
     part[0] = host_pointer(h, va, access, &pa, &ok);
     if (!part[0])
         return ok ? access_fault(h, va, access) : false;
-    if (left >= size)
-        return true;
-    part[1] = host_pointer(h, va + left, access, &pa, &ok);
-    if (!part[1])
-        return ok ? access_fault(h, va + left, access) : false;
-    return true;
+    if (left < size) {
+        part[1] = host_pointer(h, va + left, access, &second, &ok);
+        if (!part[1])
+            return ok ? access_fault(h, va + left, access) : false;
+        if (stopped(h, va + left, second, size - left, watched, value >> 8 * left))
+            return false;
+    }
+    return !stopped(h, va, pa, *first, watched, value);
 }
 
 bool mem_load_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t *out)
@@ -454,7 +474,7 @@ bool mem_load_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t *out)
     if (va & (size - 1)) {
         uint8_t *part[2];
         uint32_t first;
-        if (!span_pointers(h, va, size, ACCESS_READ, part, &first))
+        if (!span_pointers(h, va, size, ACCESS_READ, 0, part, &first))
             return false;
         for (uint32_t i = 0; i < size; i++)
             value |= (uint64_t)(i < first ? part[0][i] : part[1][i - first]) << (8 * i);
@@ -464,6 +484,8 @@ bool mem_load_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t *out)
     uint64_t pa;
     bool ok;
     const uint8_t *at = host_pointer(h, va, ACCESS_READ, &pa, &ok);
+    if (ok && stopped(h, va, pa, size, WATCH_READ, 0))
+        return false;
     if (!at) {
         if (!ok)
             return false;
@@ -483,7 +505,7 @@ bool mem_store_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t value)
     if (va & (size - 1)) {
         uint8_t *part[2];
         uint32_t first;
-        if (!span_pointers(h, va, size, ACCESS_WRITE, part, &first))
+        if (!span_pointers(h, va, size, ACCESS_WRITE, value, part, &first))
             return false;
         for (uint32_t i = 0; i < size; i++)
             *(i < first ? part[0] + i : part[1] + (i - first)) = (uint8_t)(value >> (8 * i));
@@ -492,6 +514,8 @@ bool mem_store_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t value)
     uint64_t pa;
     bool ok;
     uint8_t *at = host_pointer(h, va, ACCESS_WRITE, &pa, &ok);
+    if (ok && stopped(h, va, pa, size, WATCH_WRITE, value))
+        return false;
     if (!at) {
         if (!ok)
             return false;
@@ -522,5 +546,7 @@ uint8_t *mem_amo(struct Hart *h, uint64_t va, uint32_t size, bool write)
     uint8_t *at = host_pointer(h, va, access, &pa, &ok);
     if (!at && ok)
         access_fault(h, va, access);
+    if (at && stopped(h, va, pa, size, write ? WATCH_READ | WATCH_WRITE : WATCH_READ, 0))
+        return NULL;
     return at;
 }

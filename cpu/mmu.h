@@ -62,8 +62,10 @@ uint8_t *mem_amo(struct Hart *h, uint64_t va, uint32_t size, bool write);
 /* Host pointer of guest physical [pa, pa + bytes), NULL if not all RAM. */
 uint8_t *ram_at(uint64_t pa, uint64_t bytes);
 
-/* Guest RAM was written around the TLB (a device, the supervisor). */
+/* Guest RAM was written around the TLB by a device.  ram_changed: by the
+ * supervisor, which no watchpoint is there for. */
 void ram_written(uint64_t pa, uint64_t bytes);
+void ram_changed(uint64_t pa, uint64_t bytes);
 
 /* Page walk for the mode of `set`.  On success *pa.  With `quiet` no A/D
  * update and no trap, else a page or access fault is pending on failure. */

@@ -1,5 +1,6 @@
 #include "virtio_queue.h"
 
+#include "debug.h"
 #include "mmu.h"
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_BYTES = 16 };
@@ -38,6 +39,8 @@ static bool add(struct Chain *chain, const struct Descriptor *d)
     /* Device-readable buffers come first (2.7.4.2). */
     if (!b->at || (!b->writable && chain->count && chain->buffer[chain->count - 1].writable))
         return false;
+    if (!b->writable && MACHINE->debug.watchpoint_count)
+        debug_dma(b->pa, b->bytes, WATCH_READ);
     chain->count++;
     return true;
 }
@@ -117,7 +120,8 @@ void queue_give(struct Virtio *v, struct Virtqueue *q, uint32_t head, uint32_t w
     element[1] = written;
     q->used_index++;
     store16(&ring[1], q->used_index);
-    ram_written(q->used, 6 + 8 * q->num);
+    ram_written(q->used + 4 + mem_offset(element) - mem_offset(ring + 2), 8);
+    ram_written(q->used + 2, 2);
     v->requests++;
 }
 

@@ -34,6 +34,8 @@ MAX_VIRTIO = 16  # slots; QEMU `virt` has 8 (irq 1..8), ours go on with irq 16..
 VIRTIO_QUEUES = 4  # queues of one device
 PLIC_SOURCES = 64
 PLIC_CONTEXTS = 2 * MAX_HARTS  # hart h: M = 2h, S = 2h+1 (QEMU's order)
+MAX_BREAKPOINTS = 256
+MAX_WATCHPOINTS = 32
 
 MACHINE_BASE = 0x0010_0000
 HART_BASE = 0x0012_0000
@@ -109,6 +111,38 @@ STRUCTS: dict[str, list[Field]] = {
         ("image_offset", "u32"), ("image_pad", "u32"), ("image_bytes", "u64"),
         ("requests", "u64"), ("errors", "u64"),
     ],
+    # --- debugger (cpu/debug.h) ---------------------------------------------
+    "DebugBreakpoint": [("address", "u64"), ("space", "u64"), ("flags", "u32"), ("pad", "u32")],  # flags: POINT_*
+    "DebugWatchpoint": [
+        ("address", "u64"), ("size", "u64"), ("space", "u64"),
+        ("page", "u64", 2),  # a virtual one's first and last physical page, 0: not seen yet
+        ("marked", "u64"), ("marked_bytes", "u64"),  # RAM that has PAGE_WATCHED because of it
+        ("flags", "u32"),  # POINT_*, WATCH_*
+        ("pad", "u32"),
+    ],
+    # Why a hart stands still. For DEBUG_DMA address is physical, in Debug.dma.
+    "DebugStop": [
+        ("reason", "u32"),  # DEBUG_*
+        ("index", "u32"),  # in the table of break- or watchpoints
+        ("address", "u64"), ("physical", "u64"), ("value", "u64"),
+        ("size", "u32"), ("access", "u32"),
+    ],
+    "HartDebug": [
+        ("hold", "u32"),  # 1: stands still though the machine runs
+        ("over", "u32"),  # OVER_*: what the next instruction does not stop for
+        ("break_seen", "u32"), ("watch_seen", "u32"),
+        ("stop", "DebugStop"),
+    ],
+    "Debug": [
+        ("breakpoint_count", "u32"), ("watchpoint_count", "u32"),
+        ("break_generation", "u32"), ("watch_generation", "u32"),
+        ("stop_all", "u32"),  # 1: a hart that hits something pauses the machine; 0: itself only
+        ("pad", "u32"),
+        ("break_pages", "u64"),  # a bit for each page that holds one, by hash
+        ("dma", "DebugStop"),
+        ("breakpoint", "DebugBreakpoint", MAX_BREAKPOINTS),
+        ("watchpoint", "DebugWatchpoint", MAX_WATCHPOINTS),
+    ],
     # --- machine ---------------------------------------------------------
     "Machine": [
         ("magic", "u32"), ("layout_version", "u32"),
@@ -147,6 +181,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("aclint", "Aclint"), ("plic", "Plic"), ("uart", "Uart"), ("rtc", "Rtc"),
         ("virtio", "Virtio", MAX_VIRTIO),
         ("debug_ring", "Ring"),
+        ("debug", "Debug"),
     ],
     # --- hart ------------------------------------------------------------
     "Hart": [
@@ -207,6 +242,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("stat_traps", "u64"), ("stat_interrupts", "u64"), ("stat_tlb_misses", "u64"),
         ("stat_decoded", "u64"), ("stat_mmio", "u64"), ("stat_wfi", "u64"), ("stat_fence_i", "u64"),
         ("stat_sfence", "u64"),
+        ("debug", "HartDebug"),
     ],
 }
 
@@ -214,6 +250,7 @@ CONSTANTS: dict[str, int] = {
     "LAYOUT_VERSION": LAYOUT_VERSION,
     "MACHINE_MAGIC": 0x4C57_5448,  # "HTWL"
     "MAX_HARTS": MAX_HARTS, "MAX_VIRTIO": MAX_VIRTIO, "VIRTIO_QUEUES": VIRTIO_QUEUES,
+    "MAX_BREAKPOINTS": MAX_BREAKPOINTS, "MAX_WATCHPOINTS": MAX_WATCHPOINTS,
     "PLIC_SOURCES": PLIC_SOURCES, "PLIC_CONTEXTS": PLIC_CONTEXTS,
     "MACHINE_BASE": MACHINE_BASE, "HART_BASE": HART_BASE, "HART_STRIDE": HART_STRIDE,
     "STACK_BASE": STACK_BASE, "STACK_SIZE": STACK_SIZE,
@@ -228,7 +265,7 @@ CONSTANTS: dict[str, int] = {
     "STOP_NONE": 0, "STOP_POWEROFF": 1, "STOP_REBOOT": 2, "STOP_EXIT": 3, "STOP_CRASH": 4,
     # Machine.doorbell bits
     "DOORBELL_CONSOLE": 1, "DOORBELL_VIRTIO": 2, "DOORBELL_STOP": 4, "DOORBELL_PAUSED": 8,
-    "DOORBELL_PAGE": 16,
+    "DOORBELL_PAGE": 16, "DOORBELL_DEBUG": 32,
     # Hart.state
     "HART_RUNNING": 0, "HART_WFI": 1, "HART_PAUSED": 2, "HART_STOPPED": 3, "HART_OFF": 4,
     "RFENCE_CODE": 1, "RFENCE_TLB": 2,
@@ -239,10 +276,20 @@ CONSTANTS: dict[str, int] = {
     "RUN_WFI": 1,  # RUN_NOWAIT only: would have waited
     "RUN_PAUSED": 2,  # RUN_NOWAIT only: pause wanted, state is in memory
     "RUN_STOPPED": 3,  # the machine stopped (see Machine.stop_reason)
+    "RUN_DEBUG_STOP": 4,  # RUN_STEER only: see Hart.debug.stop
     "RUN_NOWAIT": 1, "RUN_EXACT": 2,  # flags to hart_run
+    "RUN_STEER": 4,  # the supervisor runs a hart whose own thread stands still (pause, hold)
+    "RUN_STEP": 8,  # ends when a trap was taken, too; takes no interrupts
     "TIME_REAL": 0, "TIME_INSTRET": 1,
     # page_flags bits
     "PAGE_CODE": 1, "PAGE_DIRTY": 2, "PAGE_ABSENT": 4, "PAGE_WATCHED": 8,
+    # flags of break- and watchpoints
+    "POINT_PHYSICAL": 1, "POINT_SPACE": 2,  # by physical address; in the space of one root page table only
+    "WATCH_READ": 4, "WATCH_WRITE": 8,
+    # DebugStop.reason
+    "DEBUG_NONE": 0, "DEBUG_BREAKPOINT": 1, "DEBUG_WATCHPOINT": 2, "DEBUG_DMA": 3,
+    "OVER_BREAK": 1, "OVER_WATCH": 2,
+    "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2,  # what debug_changed is told of
     # Virtio.backend
     "VIRTIO_BACKEND_NONE": 0, "VIRTIO_BACKEND_CONSOLE": 1, "VIRTIO_BACKEND_BLOCK": 2,
     "VIRTIO_BACKEND_PYTHON": 3,

@@ -17,6 +17,7 @@ from hartwell import platform as platforms
 from hartwell.agent import Agent, Result
 from hartwell.boot import Start
 from hartwell.console import Console
+from hartwell.debugger import Debugger
 from hartwell.devices.block import BlockDevice
 from hartwell.devices.console import UartConsole, VirtioConsole
 from hartwell.devices.rng import RngDevice
@@ -57,6 +58,7 @@ class Machine:
         self.memory = Memory(core)
         self.harts = [Hart(core, index, lambda: not self._running_freely()) for index in range(core.plan.harts)]
         self._core, self._request, self._platform = core, request, place
+        self.debugger = Debugger(core, self.harts, self.memory, self.pause, self.resume)
         self._state = "loading"
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -247,6 +249,7 @@ class Machine:
         self.error, self.exit_code = None, 0
         self._counted = (time.monotonic(), 0)
         self.console.restarted()
+        self.debugger.started()
         if self._agent:
             self._agent.restarted()
         self._state = "running"
@@ -275,6 +278,8 @@ class Machine:
             for device in self._devices:
                 served |= _guarded(device.serve)
             self._carry()
+            if bits & CONSTANTS["DOORBELL_DEBUG"]:
+                self.debugger.rung()
             if bits & CONSTANTS["DOORBELL_STOP"] or core.load(_WORDS["stop_reason"]):
                 break
             if served and core.block(rings, count, LINGER_SECONDS):
@@ -322,6 +327,7 @@ class Machine:
         self.console.ended()
         if self._agent:
             self._agent.ended()
+        self.debugger.ended()
         self._over.set()
         self._tell()
 

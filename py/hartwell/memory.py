@@ -29,7 +29,7 @@ class Memory:
     def write(self, paddr: int, data: bytes) -> None:
         """Writes RAM at a guest physical address; decoded code is told.  BadAddress outside."""
         self._core.write(self._place(paddr, len(data)), data)
-        self._core.call("ram_written", paddr, len(data))
+        self._core.call("ram_changed", paddr, len(data))
 
     def read_virtual(self, vaddr: int, count: int, hart: int = 0) -> bytes:
         """`count` bytes at a virtual address, through the page tables that

@@ -24,7 +24,7 @@ from hartwell.isa.disassemble import fixed_first
 from hartwell.isa.instruction import FIELDS, Instruction
 
 COMPRESSIBLE = sorted({compressed.base for compressed in COMPRESSED})
-SPECIAL = ["UNDECODED", "PAGE_END", "ILLEGAL", "CROSS"]
+SPECIAL = ["UNDECODED", "PAGE_END", "ILLEGAL", "CROSS", "BREAK"]
 
 
 def op_name(name: str, compressed: bool = False) -> str:

@@ -1,0 +1,203 @@
+"""`machine.debugger`, under the names that people and scripts use.
+
+    stop = machine.debugger
+    stop.break_at(0xffff_ffff_8000_20a8)
+    print(await stop.stopped())
+    stop.step(); print(hex(machine.harts[0].pc))
+    stop.clear(); stop.resume()
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from hartwell.debugger import stops
+from hartwell.debugger.control import Control
+from hartwell.debugger.points import Breakpoint, Kind, Point, Points, Watchpoint
+from hartwell.debugger.stops import Stop
+from hartwell.errors import BadAddress, HartwellError, MachineStopped
+from hartwell.harts import Hart
+from hartwell.memory import Memory
+from hartwell.platform import Core
+
+Listener = Callable[[], None]
+
+
+class Debugger:
+    """Stops a machine's harts, from outside the guest.
+
+    Nothing in the guest's memory changes, and where nothing is set nothing is
+    slower.  All addresses are virtual, as the hart that comes by has them
+    mapped, unless `physical=True`.
+    """
+
+    def __init__(
+        self, core: Core, harts: Sequence[Hart], memory: Memory,
+        pause: Callable[[], None], resume: Callable[[], None],
+        find: Callable[[str], int | None] = lambda name: None,
+    ) -> None:
+        """find: the address of a symbol, None for one that is not known."""
+        self._core, self._find = core, find
+        self.harts, self.memory = harts, memory
+        self.points = Points(core)
+        self.control = Control(core, pause, resume)
+        self.control.stop_all(True)
+        self.listeners: list[Listener] = []
+        """Called when a hart or a device has hit something, and when the machine has ended."""
+        self._event = asyncio.Event()
+        self._stop: Stop | None = None
+        self._ended = False
+
+    # --- what is set ----------------------------------------------------------------
+
+    @property
+    def breakpoints(self) -> tuple[Breakpoint, ...]:
+        return tuple(self.points.breakpoints)
+
+    @property
+    def watchpoints(self) -> tuple[Watchpoint, ...]:
+        return tuple(self.points.watchpoints)
+
+    def break_at(self, where: int | str, *, space: int | None = None, physical: bool = False) -> Breakpoint:
+        """Harts will stop before the instruction at an address or a symbol.
+
+        space: the satp of one process (any of its ASIDs); others don't stop.
+        Raises BadAddress for a name that is not known, BadConfiguration when
+        the table is full or the address is odd.
+        """
+        address, name = self._resolve(where)
+        point = Breakpoint(address, space, physical, name)
+        self.set(point)
+        return point
+
+    def watch(
+        self, where: int | str, size: int = 8, kind: Kind = "write", *, space: int | None = None, physical: bool = False,
+    ) -> Watchpoint:
+        """Harts will stop before an access ("read", "write" or either, "access")
+        to one of `size` bytes; a device's access stops them right after it.
+
+        What is exact: address, size and kind, across harts and page borders.
+        What isn't seen: the page-table walker's own accesses.
+        """
+        address, name = self._resolve(where)
+        point = Watchpoint(address, size, kind, space, physical, name)
+        self.set(point)
+        return point
+
+    def set(self, point: Point) -> None:
+        """Sets a break- or watchpoint that was made before."""
+        self.points.add(point)
+        self._write(point)
+
+    def clear(self, *points: Point) -> None:
+        """Takes these away; all when none is named."""
+        chosen: tuple[Point, ...] = points or (*self.breakpoints, *self.watchpoints)
+        for point in chosen:
+            self.points.remove(point)
+        if chosen:
+            self._write(*chosen)
+
+    def _write(self, *points: Point) -> None:
+        with self.control.standing():
+            self.points.write(
+                breakpoints=any(isinstance(point, Breakpoint) for point in points),
+                watchpoints=any(isinstance(point, Watchpoint) for point in points),
+            )
+
+    # --- stop and go ------------------------------------------------------------------
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why the machine stands still; None while it runs."""
+        return self._stop if self.control.paused else None
+
+    async def stopped(self, timeout: float | None = None) -> Stop:
+        """Until the machine stands still at something; that.
+
+        Raises MachineStopped when it ends instead, TimeoutError after
+        `timeout` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            while not self._ended:
+                if self.control.paused and self._stop:
+                    return self._stop
+                self._event.clear()
+                await self._event.wait()
+        raise MachineStopped("the machine has stopped for good, so nothing is hit any more; boot it again")
+
+    def pause(self) -> Stop:
+        """Stops all harts where they are."""
+        self.control.pause()
+        self._stop = self._stop or Stop("pause", 0, self.harts[0].pc)
+        self._event.set()
+        return self._stop
+
+    def resume(self) -> None:
+        """All harts go on, past what they stand at."""
+        self._need_pause("go on")
+        self._stop = None
+        self.control.run(range(self.control.count), past=True)
+
+    def step(self, hart: int = 0, count: int = 1) -> Stop:
+        """`count` instructions of one hart while the others stand still.
+
+        A trap is a step to its handler's first instruction; interrupts wait
+        until the machine goes on.  Ends early at a break- or watchpoint.
+        """
+        self._need_pause("step")
+        self._check(hart)
+        self.control.step(hart, count)
+        self._stop = stops.of_hart(self._core, hart, self.points) or Stop("step", hart, self.harts[hart].pc)
+        return self._stop
+
+    def found(self) -> list[Stop]:
+        """What every hart, and the devices, stand at now."""
+        every = [stops.of_hart(self._core, hart, self.points) for hart in range(self.control.count)]
+        return [stop for stop in (*every, stops.of_devices(self._core, self.points)) if stop]
+
+    def rung(self) -> None:
+        """A hart or a device has hit something (DOORBELL_DEBUG)."""
+        found = self.found()
+        if not found:
+            return
+        if self.control.paused:
+            self.control.pause()  # the other harts may still be on their way
+            self._stop = found[0]
+            self._event.set()
+        for listener in list(self.listeners):
+            listener()
+
+    def ended(self) -> None:
+        """The machine has stopped for good."""
+        self._ended = True
+        self._stop = None
+        self._event.set()
+        for listener in list(self.listeners):
+            listener()
+
+    def started(self) -> None:
+        """The machine begins anew, with all that is set."""
+        self._ended = False
+        self._stop = None
+
+    # --- inside -------------------------------------------------------------------------
+
+    def _resolve(self, where: int | str) -> tuple[int, str]:
+        if isinstance(where, int):
+            return where, ""
+        address = self._find(where)
+        if address is None:
+            raise BadAddress(f"no symbol is named {where!r}; give an address, or load the program's symbols first")
+        return address, where
+
+    def _check(self, hart: int) -> None:
+        if not 0 <= hart < self.control.count:
+            raise IndexError(f"hart {hart} is outside 0..{self.control.count - 1}")
+
+    def _need_pause(self, what: str) -> None:
+        if not self.control.paused:
+            raise HartwellError(f"the machine runs, so it can't {what}; pause() it, or await stopped() first")
+
+    def __repr__(self) -> str:
+        return f"<Debugger {len(self.breakpoints)} breakpoints, {len(self.watchpoints)} watchpoints, {self.stop or 'running'}>"
