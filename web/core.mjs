@@ -76,6 +76,8 @@ export async function createCore(cpu, plan, spawn) {
   const core = {
     /** Why a hart's worker ended on its own; null while none has. @type {string | null} */
     failure: null,
+    /** The machine itself; the storage worker reads and writes it. */
+    memory,
     call,
     /** A view of the machine's bytes, for Python's assign() and to_bytes(). */
     view: range,

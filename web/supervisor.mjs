@@ -9,6 +9,7 @@ import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
 import { startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
+import { StorageClient } from "./storage/client.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
@@ -50,8 +51,16 @@ function loadCpu() {
 }
 
 /** @type {import("./core.mjs").Spawn} */
-function spawn(listen, name) {
-  const worker = new Worker(new URL("hart.mjs", import.meta.url), { type: "module", name });
+const spawn = (listen, name) => spawnWorker("hart.mjs", listen, name);
+
+/**
+ * @param {string} module
+ * @param {(message: any) => void} listen
+ * @param {string} name
+ * @returns {import("./core.mjs").Thread}
+ */
+function spawnWorker(module, listen, name) {
+  const worker = new Worker(new URL(module, import.meta.url), { type: "module", name });
   worker.onmessage = (event) => listen(event.data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -63,6 +72,7 @@ function spawn(listen, name) {
 /** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
 const host = {
   name: "browser",
+  store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: STATIC.href }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
   /** @param {string} source a name below static/, or a URL */

@@ -36,3 +36,27 @@ class ConsoleTimeout(HartwellError):
 
 class NotSupported(HartwellError):
     """The platform lacks something that is needed here."""
+
+
+class StorageFull(HartwellError):
+    """There is no room for what was to be stored; what is stored is untouched."""
+
+
+class StorageFailed(HartwellError):
+    """The browser's storage (or the disk) did not do what it was asked."""
+
+
+class SnapshotCorrupt(HartwellError):
+    """A stored snapshot, or a chunk of it, is damaged or missing."""
+
+
+class SnapshotNotFound(HartwellError):
+    """No sleeping machine has that name."""
+
+
+class SnapshotVersion(HartwellError):
+    """A snapshot was made by a version of Hartwell that this one can't follow."""
+
+
+class MachineInUse(HartwellError):
+    """A machine runs already, here or in another tab."""

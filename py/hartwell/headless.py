@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 from hartwell import platform
@@ -18,9 +19,15 @@ _early = bytearray()  # typed before the machine was there
 
 async def main(place: Platform, options: dict[str, Any]) -> int:
     """Boots with `options` (arguments of Machine.boot; and "resize": [cols, rows])
-    and stays until the machine stops; the process's exit status."""
+    and stays until the machine stops; the process's exit status.
+
+    With "script" there is no machine at first: that Python is run, with
+    top-level await and with `Machine` in its names, as on the page.
+    """
     platform.use(place)
     options = dict(options)
+    if (script := options.pop("script", None)) is not None:
+        return await _script(place, str(script))
     if size := options.pop("resize", None):
         Machine.console_size = (int(size[0]), int(size[1]))
     try:
@@ -35,6 +42,18 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
         print(f"hartwell: the machine crashed: {machine.error}", file=sys.stderr)
         return CRASHED
     return code
+
+
+async def _script(place: Platform, code: str) -> int:
+    from hartwell import supervisor
+
+    supervisor.start(place)
+    try:
+        await supervisor.evaluate(code)
+    except Exception:  # noqa: BLE001 - it is the script's, to be shown as Python shows it
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def write(data: bytes) -> None:

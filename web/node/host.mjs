@@ -9,6 +9,7 @@
  */
 
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
@@ -16,10 +17,14 @@ import { Worker } from "node:worker_threads";
 import { ByteBlob, download } from "../blob.mjs";
 import { createCore } from "../core.mjs";
 import { startPython, unpackWheel } from "../python.mjs";
+import { StorageClient } from "../storage/client.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const STATIC = process.env.HARTWELL_STATIC ?? path.join(ROOT, "static");
 const CACHE = path.join(STATIC, ".cache");
+/** Where sleeping machines and disks are kept (XDG Base Directory Specification). */
+const DATA =
+  process.env.HARTWELL_DATA ?? path.join(process.env.XDG_DATA_HOME || path.join(homedir(), ".local", "share"), "hartwell");
 const MOUNT = "/hartwell"; // where Python sees py/
 
 /** @typedef {import("../core.mjs").Cpu} Cpu */
@@ -48,8 +53,16 @@ async function need(name) {
 }
 
 /** @type {import("../core.mjs").Spawn} */
-function spawn(listen, name) {
-  const worker = new Worker(new URL("../hart.mjs", import.meta.url), { name });
+const spawn = (listen, name) => spawnWorker("../hart.mjs", listen, name);
+
+/**
+ * @param {string} module
+ * @param {(message: any) => void} listen
+ * @param {string} name
+ * @returns {import("../core.mjs").Thread}
+ */
+function spawnWorker(module, listen, name) {
+  const worker = new Worker(new URL(module, import.meta.url), { name });
   worker.on("message", listen);
   worker.on("error", (error) => listen({ type: "failed", message: String(error), stack: error.stack }));
   return { post: (message) => worker.postMessage(message), terminate: () => void worker.terminate() };
@@ -73,6 +86,10 @@ let heard = () => {};
 /** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
 const host = {
   name: "node",
+  store: new StorageClient((listen) => spawnWorker("../storage/worker.mjs", listen, "storage"), {
+    statics: pathToFileURL(STATIC + path.sep).href,
+    folder: DATA,
+  }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
   /** @param {string} source a path, a name below static/, or a URL */

@@ -9,10 +9,13 @@ Everything above is the same Python on both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hartwell.errors import NotSupported
 from hartwell.layout import MemoryPlan
+
+if TYPE_CHECKING:
+    from hartwell.platform.store import Store
 
 
 class Blob(Protocol):
@@ -81,6 +84,8 @@ class Platform(Protocol):
     """The place itself."""
 
     name: str  # "browser", "node", "wasmtime"
+    store: Store | None
+    """What keeps things over a restart (hartwell.platform.store); None where nothing does."""
 
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""

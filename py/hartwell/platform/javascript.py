@@ -23,6 +23,8 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, MemoryPlan
 from hartwell.platform import Blob, Core
+from hartwell.platform.javascript_store import JavaScriptStore
+from hartwell.platform.store import Store
 
 STAGE_BYTES = 16384
 HART_BUDGET = 100_000  # instructions between two returns of hart_run
@@ -57,7 +59,7 @@ class JavaScriptCore:
 
     def __init__(self, plan: MemoryPlan, host_core: Any) -> None:
         self.plan = plan
-        self._core = host_core
+        self._core = self.host_core = host_core
         self._stage = bytearray(STAGE_BYTES)
         self._staged = memoryview(self._stage)
         self._proxy = create_proxy(self._stage)
@@ -153,6 +155,7 @@ class JavaScriptPlatform:
     def __init__(self, host: Any) -> None:
         self.host = host
         self.name = str(host.name)
+        self.store: Store | None = JavaScriptStore(host.store)
 
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""

@@ -29,6 +29,7 @@ from wasmtime import _ffi as ffi
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.layout import CONSTANTS, MAX_HARTS, RING_BASE, STACK_BASE, STACK_SIZE, MemoryPlan, field
 from hartwell.platform import Blob, Core
+from hartwell.platform.store import Store
 
 HART_BUDGET = 100_000  # instructions between two returns of hart_run
 SLICE_SECONDS = 0.1  # the longest sleep that nothing can cut short
@@ -302,6 +303,7 @@ class WasmtimePlatform:
     """
 
     name = "wasmtime"
+    store: Store | None = None  # a test may put one here
 
     def __init__(
         self, cpu: str | Path, static: str | Path, on_event: Callable[[str, Mapping[str, Any]], None] | None = None

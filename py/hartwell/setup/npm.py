@@ -37,6 +37,8 @@ XTERM: dict[str, dict[str, str]] = {
         for name in _ADDONS
     },
 }
+# Zstandard's plain C interface in WebAssembly; web/storage/zstd.mjs calls it.
+ZSTD = {"@bokuweb/zstd-wasm": {"dist/web/zstd.js": "zstd.mjs", "dist/web/zstd.wasm": "zstd.wasm"}}
 PYODIDE_FILES = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
 CHECKERS = ("typescript", "@types/node", "undici-types")
 
@@ -82,7 +84,7 @@ def _pinned(name: str, entry: Mapping[str, str]) -> Pinned:
 
 
 def steps() -> list[Step]:
-    """What the page needs: Python and the terminal."""
+    """What the page needs: Python, the terminal, and the compression of snapshots."""
     lock = read_lock()
     return [
         _step("pyodide", "fetching Pyodide (14 MB)", {"pyodide": None}, paths.STATIC / "pyodide", PYODIDE_FILES, lock),
@@ -90,6 +92,7 @@ def steps() -> list[Step]:
             "xterm", "fetching xterm.js", XTERM, paths.STATIC / "xterm",
             tuple(name for files in XTERM.values() for name in files.values()), lock,
         ),
+        _step("zstd", "fetching Zstandard", ZSTD, paths.STATIC / "zstd", tuple(ZSTD["@bokuweb/zstd-wasm"].values()), lock),
     ]
 
 

@@ -1,0 +1,112 @@
+"""The store in a browser and in Node: web/storage/client.mjs in the shape of `platform.store`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
+
+from hartwell.errors import HartwellError, SnapshotCorrupt, StorageFailed, StorageFull
+from hartwell.platform import Core
+from hartwell.platform.store import Range, Record, Report, Room, Saved
+
+_ERRORS: dict[str, type[HartwellError]] = {
+    "StorageFull": StorageFull, "QuotaExceededError": StorageFull, "SnapshotCorrupt": SnapshotCorrupt,
+}
+
+
+async def _done(promise: Awaitable[Any]) -> Any:
+    """The promise's value; its errors by their names here."""
+    try:
+        return await promise
+    except JsException as error:
+        kind = _ERRORS.get(str(error.name), StorageFailed)
+        raise kind(str(error.message)) from None
+
+
+class JavaScriptStore:
+    """A `platform.store.Store`."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def save(
+        self, core: Core, ranges: Sequence[Range], *, captured: Callable[[], None] | None = None,
+        report: Report | None = None,
+    ) -> Saved:
+        """Stores ranges of linear memory, cut into chunks."""
+
+        def hear(event: Any) -> None:
+            if event.event == "captured":
+                if captured is not None:
+                    captured()
+            elif report is not None:
+                report(int(event.done), int(event.total))
+
+        listener = create_proxy(hear)
+        try:
+            saved = await _done(self._client.save(_of(core), _flat(ranges), captured is not None, listener))
+        finally:
+            listener.destroy()
+        return Saved(saved.digests.to_bytes(), saved.sizes.to_py().tolist(), int(saved.written))
+
+    async def load(self, core: Core, digests: bytes, ranges: Sequence[Range], *, report: Report | None = None) -> None:
+        """Brings chunks back, each held to its digest before a byte is placed."""
+        listener = create_proxy(lambda event: report(int(event.done), int(event.total)) if report else None)
+        try:
+            await _done(self._client.load(_of(core), to_js(digests), _flat(ranges), listener))
+        finally:
+            listener.destroy()
+
+    async def begin(self) -> int:
+        """From here to end() no chunk is dropped."""
+        return int(await _done(self._client.begin()))
+
+    async def end(self, guard: int) -> None:
+        """Ends what begin() began."""
+        await _done(self._client.end(guard))
+
+    async def put_record(self, kind: str, name: str, *, about: str, text: str, refs: bytes) -> None:
+        """Puts a record in place of the old one."""
+        await _done(self._client.putRecord(kind, name, about, text, to_js(refs)))
+
+    async def get_record(self, kind: str, name: str) -> str | None:
+        """A record's text; None when there is none."""
+        record = await _done(self._client.getRecord(kind, name))
+        return None if record is None else str(record.text)
+
+    async def drop_record(self, kind: str, name: str) -> bool:
+        """Whether there was one."""
+        return bool(await _done(self._client.dropRecord(kind, name)))
+
+    async def records(self, kind: str) -> list[Record]:
+        """All of a kind."""
+        found = json.loads(await _done(self._client.records(kind)))
+        return [Record(str(one["name"]), str(one["about"]), float(one["time"]) / 1000) for one in found]
+
+    async def collect(self) -> int:
+        """Drops chunks that no record names."""
+        return int(await _done(self._client.collect()))
+
+    async def room(self) -> Room:
+        """What storage there is."""
+        found = json.loads(await _done(self._client.estimate()))
+        return Room(int(found["used"]), int(found["quota"]), bool(found["lasting"]))
+
+    async def lock(self, name: str) -> bool:
+        """Takes a name for this tab (process)."""
+        return bool(await _done(self._client.lock(name)))
+
+    async def unlock(self, name: str) -> None:
+        """Gives it back."""
+        await _done(self._client.unlock(name))
+
+
+def _of(core: Core) -> Any:
+    return core.host_core  # type: ignore[attr-defined]  # of this platform: a JavaScriptCore
+
+
+def _flat(ranges: Sequence[Range]) -> Any:
+    return to_js([number for pair in ranges for number in pair])

@@ -1,0 +1,113 @@
+"""What keeps things over a restart: chunks of machines' memory, and records that name them.
+
+The contract; `hartwell.platform.javascript_store` has it in a browser
+(IndexedDB) and in Node (files).  Bulk goes between a machine's shared memory
+and the store in a worker of its own, never through Python's heap.
+
+    async with saving(place.store) as store:
+        saved = await store.save(core, [(offset, count)])
+        await store.put_record("disk", "data", about="{}", text=..., refs=saved.digests)
+
+Chunks first, record last: what a record names is on disk before the record
+is, so a process that dies at any moment leaves the old record whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from hartwell.platform import Core
+
+CHUNK = 65536
+"""Bytes of a chunk; a range's last one may be shorter."""
+DIGEST = 32
+"""Bytes of a chunk's name, the SHA-256 of what it holds."""
+ZEROS = bytes(DIGEST)
+"""Names a chunk of zeros, which is never stored."""
+
+Range = tuple[int, int]  # offset in linear memory, bytes
+Report = Callable[[int, int], None]  # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What `save` did: the digest and the stored size of each chunk, in the ranges' order."""
+
+    digests: bytes
+    sizes: list[int]
+    written: int  # bytes that were not stored before
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record without its text, as lists show it."""
+
+    name: str
+    about: str
+    time: float  # seconds since the Unix epoch
+
+
+@dataclass(frozen=True)
+class Room:
+    """Storage of this site (or disk), in bytes; `lasting`: it is not dropped when space is short."""
+
+    used: int
+    quota: int
+    lasting: bool
+
+
+class Store(Protocol):
+    """Errors: StorageFull, StorageFailed, SnapshotCorrupt (a chunk is missing, or not what its name says)."""
+
+    async def save(
+        self, core: Core, ranges: Sequence[Range], *, captured: Callable[[], None] | None = None,
+        report: Report | None = None,
+    ) -> Saved:
+        """Stores ranges of linear memory, cut into chunks; returns when all is on disk.
+
+        With `captured` they (64 MiB at most) are copied aside first, and it is
+        called when that is done: the machine may go on.
+        """
+
+    async def load(self, core: Core, digests: bytes, ranges: Sequence[Range], *, report: Report | None = None) -> None:
+        """Brings chunks back, each held to its digest before a byte is placed."""
+
+    async def begin(self) -> int:
+        """Until end(), no chunk is dropped, so that saved ones wait safely for their record."""
+
+    async def end(self, guard: int) -> None: ...
+
+    async def put_record(self, kind: str, name: str, *, about: str, text: str, refs: bytes) -> None:
+        """Puts a record in place of the old one.  `refs`: the digests it needs, one after another."""
+
+    async def get_record(self, kind: str, name: str) -> str | None:
+        """A record's text; None when there is none."""
+
+    async def drop_record(self, kind: str, name: str) -> bool:
+        """Whether there was one.  Its chunks stay until `collect`."""
+
+    async def records(self, kind: str) -> list[Record]: ...
+
+    async def collect(self) -> int:
+        """Drops chunks that no record names; 0 while anybody saves."""
+
+    async def room(self) -> Room: ...
+
+    async def lock(self, name: str) -> bool:
+        """Takes a name that one holder among all tabs (processes) can have; False when it is taken.
+        It is free again when its holder ends, however that was."""
+
+    async def unlock(self, name: str) -> None: ...
+
+
+@asynccontextmanager
+async def saving(store: Store) -> AsyncIterator[Store]:
+    """From the first chunk to the record that names it."""
+    guard = await store.begin()
+    try:
+        yield store
+    finally:
+        await store.end(guard)

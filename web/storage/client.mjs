@@ -1,0 +1,133 @@
+/**
+ * The supervisor's end of the storage worker (worker.mjs): what Python calls
+ * as `platform.store` (py/hartwell/platform/store.py has the contract).
+ *
+ * The worker starts with the first call.  A machine's memory goes to it as
+ * the SharedArrayBuffer that it is; no bulk bytes pass here.
+ */
+
+/** @typedef {import("../core.mjs").Thread} Thread */
+
+/**
+ * @typedef {object} Pending
+ * @property {(value: any) => void} resolve
+ * @property {(error: Error) => void} reject
+ * @property {(event: any) => void} hear
+ */
+
+export class StorageClient {
+  /** @type {Thread | null} */
+  #worker = null;
+  /** @type {Map<number, Pending>} */
+  #pending = new Map();
+  #next = 1;
+
+  /**
+   * @param {(listen: (message: any) => void) => Thread} spawn starts worker.mjs
+   * @param {{statics: string, folder?: string}} place
+   */
+  constructor(spawn, place) {
+    this.spawn = spawn;
+    this.place = place;
+  }
+
+  /**
+   * @param {string} operation
+   * @param {object} [more]
+   * @param {(event: any) => void} [hear]
+   * @returns {Promise<any>}
+   */
+  ask(operation, more = {}, hear = () => {}) {
+    if (!this.#worker) {
+      this.#worker = this.spawn((message) => this.#receive(message));
+      this.#worker.post({ type: "open", ...this.place });
+    }
+    const id = this.#next++;
+    const worker = this.#worker;
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { resolve, reject, hear });
+      worker.post({ id, operation, ...more });
+    });
+  }
+
+  /** @param {any} message */
+  #receive(message) {
+    if (message.type === "failed") {
+      for (const { reject } of this.#pending.values()) reject(Object.assign(new Error(message.message), { name: "StorageFailed" }));
+      this.#pending.clear();
+      this.#worker = null;
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (!pending) return;
+    if (message.event) return pending.hear(message);
+    this.#pending.delete(message.id);
+    if (message.error) pending.reject(Object.assign(new Error(message.error.message), { name: message.error.name }));
+    else pending.resolve(message.value);
+  }
+
+  /**
+   * Saves ranges of a machine's memory, in chunks of 64 KiB from each range's begin.
+   *
+   * @param {any} core of core.mjs
+   * @param {number[]} ranges offset, count, ...
+   * @param {boolean} aside copies them first, so that the machine need not wait
+   * @param {(event: any) => void} hear {event: "captured"}, when the machine may go on; {event: "progress", done, total}
+   * @returns {Promise<import("./keeper.mjs").Saved>}
+   */
+  save(core, ranges, aside, hear) {
+    return this.ask("save", { memory: core.memory.buffer, ranges, aside }, hear);
+  }
+
+  /**
+   * Brings chunks back; every one is held to its digest.
+   *
+   * @param {any} core
+   * @param {Uint8Array} digests 32 bytes each
+   * @param {number[]} ranges cut into chunks as for save
+   * @param {(event: any) => void} hear {event: "progress", done, total}
+   * @returns {Promise<void>}
+   */
+  load(core, digests, ranges, hear) {
+    return this.ask("load", { memory: core.memory.buffer, digests, ranges }, hear);
+  }
+
+  /** From here to end(), no chunk is dropped that no record names yet. @returns {Promise<number>} */
+  begin = () => this.ask("begin");
+  /** @param {number} guard what begin() gave */
+  end = (guard) => this.ask("end", { guard });
+
+  /**
+   * @param {string} kind
+   * @param {string} name
+   * @param {string} about
+   * @param {string} text
+   * @param {Uint8Array} refs
+   */
+  putRecord = (kind, name, about, text, refs) => this.ask("putRecord", { kind, name, about, text, refs });
+  /**
+   * @param {string} kind
+   * @param {string} name
+   * @returns {Promise<import("./store.mjs").Kept | undefined>} undefined, not null: that is Python's None
+   */
+  getRecord = (kind, name) => this.ask("getRecord", { kind, name });
+  /**
+   * @param {string} kind
+   * @param {string} name
+   */
+  dropRecord = (kind, name) => this.ask("dropRecord", { kind, name });
+  /** @param {string} kind @returns {Promise<string>} JSON */
+  records = async (kind) => JSON.stringify(await this.ask("records", { kind }));
+  /** @returns {Promise<string>} JSON */
+  estimate = async () => JSON.stringify(await this.ask("estimate"));
+  collect = () => this.ask("collect");
+  /** @param {string} name */
+  lock = (name) => this.ask("lock", { name });
+  /** @param {string} name */
+  unlock = (name) => this.ask("unlock", { name });
+
+  terminate() {
+    this.#worker?.terminate();
+    this.#worker = null;
+  }
+}
