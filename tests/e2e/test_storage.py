@@ -1,0 +1,147 @@
+"""The store, over IndexedDB in the page and over files in Node: one Python, run on both."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hartwell.setup import node
+from tests.e2e.conftest import ROOT
+from tests.e2e.tab import Tab
+
+# `told` is printed or given back.  A memory of 4 MiB with a page of text, a
+# page of noise, and zeros goes in and comes back into another memory.
+SCRIPT = """
+import os
+from hartwell import platform
+from hartwell.errors import HartwellError
+from hartwell.layout import plan_memory
+from hartwell.platform.store import CHUNK, DIGEST, ZEROS, saving
+
+told = {}
+place = platform.current()
+store = place.store
+plan = plan_memory(4 << 20, 1)
+ram = plan.values["ram_offset"]
+core = await place.create(plan)
+core.write(ram + 5, b"text " * 2000)
+core.write(ram + 3 * CHUNK, os.urandom(100))
+core.write(ram + 4 * CHUNK - 1, b"e")
+ranges = [(ram, 4 << 20), (ram + 3 * CHUNK, 100)]
+captured = []
+async with saving(store):
+    saved = await store.save(core, ranges, captured=lambda: captured.append(1))
+    await store.put_record("test", "one/two. three", about="{}", text="the text", refs=saved.digests)
+digests = [saved.digests[i:i + DIGEST] for i in range(0, len(saved.digests), DIGEST)]
+told["chunks"] = [i for i, digest in enumerate(digests) if digest != ZEROS]
+told["captured"] = len(captured)
+told["sizes"] = [size > 0 for size in saved.sizes if size]
+again = await store.save(core, ranges)
+told["again"] = [again.digests == saved.digests, again.written]
+other = await place.create(plan)
+await store.load(other, saved.digests[:-DIGEST], ranges[:1])
+told["same"] = other.read(ram, 4 << 20) == core.read(ram, 4 << 20)
+told["text"] = [await store.get_record("test", name) for name in ("one/two. three", "one")]
+told["list"] = [record.name for record in await store.records("test")]
+told["locks"] = [await store.lock("m"), await store.lock("m")]
+await store.unlock("m")
+told["unlocked"] = await store.lock("m")
+await store.unlock("m")
+told["errors"] = []
+for digest, at in ((bytes([7]) * DIGEST, ram), (digests[0], ram + 8 << 20)):
+    try:
+        await store.load(other, digest, [(at, CHUNK)])
+    except HartwellError as error:
+        told["errors"].append(f"{type(error).__name__}: {error}")
+told["room"] = (await store.room()).quota > 0
+told["dropped"] = [await store.drop_record("test", "one/two. three"), await store.drop_record("test", "one")]
+await store.collect()
+core.terminate(); other.terminate()
+"""
+
+
+def _check(told: dict[str, object]) -> None:
+    chunks = told.pop("chunks")
+    assert chunks == [0, 3, 64]
+    errors = told.pop("errors")
+    assert isinstance(errors, list)
+    assert errors[0].startswith("SnapshotCorrupt: chunk 0707070707070707 is missing")
+    assert "outside the machine's" in errors[1]
+    assert told == {
+        "captured": 1, "sizes": [True] * 3, "again": [True, 0], "same": True, "text": ["the text", None],
+        "list": ["one/two. three"], "locks": [True, False], "unlocked": True, "room": True, "dropped": [True, False],
+    }
+
+
+def test_in_the_page(new_tab: Callable[..., Tab]) -> None:
+    tab = new_tab()
+    tab.open("?boot=no")
+    _check(tab.python(SCRIPT + "\ntold"))
+    # Nobody names the chunks any more, so they went.
+    assert tab.page.evaluate(COUNT_CHUNKS) == 0
+    assert tab.errors == []
+
+
+COUNT_CHUNKS = """() => new Promise((resolve, reject) => {
+    const opening = indexedDB.open("hartwell");
+    opening.onerror = () => reject(opening.error);
+    opening.onsuccess = () => {
+        const counting = opening.result.transaction("chunks").objectStore("chunks").count();
+        counting.onsuccess = () => { opening.result.close(); resolve(counting.result); };
+    };
+})"""
+
+
+def test_in_node(tmp_path: Path) -> None:
+    _check(run_in_node(SCRIPT + "\nprint(__import__('json').dumps(told))", tmp_path))
+
+
+def test_a_damaged_chunk_in_node(tmp_path: Path) -> None:
+    """Flipped, cut short, of other contents: named, and nothing of it is placed."""
+    run_in_node(SCRIPT.split("told[\"dropped\"]")[0] + "\nprint('{}')", tmp_path)
+    files = sorted((tmp_path / "chunks").glob("*/*"), key=lambda file: file.stat().st_size)
+    names = [file.name for file in files]
+    whole = files[-1].read_bytes()
+    files[0].write_bytes(files[0].read_bytes()[:-3])
+    files[1].write_bytes(whole)
+    files[2].write_bytes(whole[:8] + bytes([whole[8] ^ 1]) + whole[9:])
+    told = run_in_node(
+        f"""
+import json
+from hartwell import platform
+from hartwell.errors import SnapshotCorrupt
+from hartwell.layout import plan_memory
+place = platform.current()
+core = await place.create(plan_memory(4 << 20, 1))
+ram = core.plan.values["ram_offset"]
+told = []
+for name in {names!r}:
+    for count in (65536, 100):
+        try:
+            await place.store.load(core, bytes.fromhex(name), [(ram, count)])
+        except SnapshotCorrupt as error:
+            told.append(str(error))
+print(json.dumps([told, any(core.read(ram, 65536))]))
+""",
+        tmp_path,
+    )
+    assert isinstance(told, list)
+    assert len(told[0]) == 6
+    assert all("is damaged" in message for message in told[0])
+    assert told[1] is False
+
+
+def run_in_node(code: str, data: Path) -> dict[str, object]:
+    """Runs Python in Hartwell's Node host; the JSON that it prints last."""
+    command = [str(node.find()), str(ROOT / "web/node/host.mjs"), json.dumps({"script": code})]
+    environment = {**os.environ, "HARTWELL_DATA": str(data)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        pytest.fail(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
