@@ -89,7 +89,7 @@ static uint32_t read_register(struct Virtio *v, uint32_t offset)
     case MAGIC: return 0x74726976;
     case VERSION: return 2;
     case DEVICE_ID: return v->device_id;
-    case VENDOR_ID: return 0x4c575448;
+    case VENDOR_ID: return 0x554d4551; /* QEMU's: xv6 takes a disk from nobody else */
     case DEVICE_FEATURES: return window(v->device_features, v->device_features_sel);
     case QUEUE_NUM_MAX: return q ? v->queue_max : 0;
     case QUEUE_READY: return q ? q->ready : 0;
@@ -152,8 +152,10 @@ static void set_status(struct Virtio *v, uint32_t value)
         return;
     }
     /* A driver that wants what we don't have, or speaks no modern virtio, is
-     * told by FEATURES_OK staying clear (3.1.1). */
-    bool version_1 = v->driver_features >> 32 & 1;
+     * told by FEATURES_OK staying clear (3.1.1).  6.2 leaves the second to the
+     * device: a disk's requests are the same with and without, so it takes xv6,
+     * which never looks at the upper half of the features. */
+    bool version_1 = v->driver_features >> 32 & 1 || v->backend == VIRTIO_BACKEND_BLOCK;
     if (value & STATUS_FEATURES_OK && !(v->status & STATUS_FEATURES_OK) &&
         (v->driver_features & ~v->device_features || !version_1))
         value &= ~(uint32_t)STATUS_FEATURES_OK;

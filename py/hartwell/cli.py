@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from hartwell import __version__
 from hartwell.errors import HartwellError
@@ -51,6 +52,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-jit", dest="jit", action="store_false", help="interpret only")
     run.set_defaults(act=_run)
 
+    script = commands.add_parser(
+        "script", help="run a Python script in which `Machine` is at hand",
+        description="Runs FILE with Machine in its namespace, with await at the top level, as the page's Python console "
+        "does.  sys.argv is FILE and ARGS; sys.exit's number is this command's status.",
+    )
+    script.add_argument("file", metavar="FILE")
+    script.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
+    script.set_defaults(act=_script)
+
     images = commands.add_parser("image", help="list and make images").add_subparsers(required=True, metavar="ACTION")
     images.add_parser("list", help="the images there are").set_defaults(act=_list_images)
     kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
@@ -65,8 +75,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from hartwell.setup import node
-
     names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks")
     chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("kernel", "initrd", "firmware", "bare"):
@@ -75,7 +83,22 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         size = shutil.get_terminal_size()
         chosen["resize"] = [size.columns, size.lines]
-    command = [str(node.find()), str(ROOT / "web" / "node" / "host.mjs"), json.dumps(chosen)]
+    return _node(chosen)
+
+
+def _script(options: argparse.Namespace) -> int:
+    try:
+        text = Path(options.file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HartwellError(f"{options.file}: {error}; a Python script is expected") from None
+    return _node({"script": text, "arguments": [options.file, *options.arguments]})
+
+
+def _node(options: dict[str, Any]) -> int:
+    """Runs hartwell.headless.main in Node; its exit status."""
+    from hartwell.setup import node
+
+    command = [str(node.find()), str(ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
     return subprocess.run(command, check=False).returncode
 
 

@@ -22,12 +22,13 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
     and stays until the machine stops; the process's exit status.
 
     With "script" there is no machine at first: that Python is run, with
-    top-level await and with `Machine` in its names, as on the page.
+    top-level await and with `Machine` in its names, as on the page; "arguments"
+    are its sys.argv.
     """
     platform.use(place)
     options = dict(options)
     if (script := options.pop("script", None)) is not None:
-        return await _script(place, str(script))
+        return await _script(place, str(script), options.pop("arguments", None) or [""])
     if size := options.pop("resize", None):
         Machine.console_size = (int(size[0]), int(size[1]))
     try:
@@ -44,12 +45,18 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
     return code
 
 
-async def _script(place: Platform, code: str) -> int:
+async def _script(place: Platform, code: str, arguments: list[str]) -> int:
     from hartwell import supervisor
 
     supervisor.start(place)
+    sys.argv = list(arguments)
     try:
         await supervisor.evaluate(code)
+    except SystemExit as leave:
+        if leave.code is None or isinstance(leave.code, int):
+            return leave.code or 0
+        print(leave.code, file=sys.stderr)
+        return 1
     except Exception:  # noqa: BLE001 - it is the script's, to be shown as Python shows it
         traceback.print_exc()
         return 1

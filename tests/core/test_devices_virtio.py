@@ -85,6 +85,7 @@ def test_an_empty_slot_says_so(core: Core) -> None:
 
 def test_identity_features_and_missing_memory_regions(driver: Driver) -> None:
     assert (driver.read(0), driver.read(4), driver.read(8)) == (0x7472_6976, 2, 3)
+    assert driver.read(0xC) == int.from_bytes(b"QEMU", "little"), "xv6 wants it so"
     assert driver.offered_features() == VERSION_1 | EVENT_IDX | INDIRECT_DESC | 1
     assert driver.read(0xB0) == driver.read(0xB4) == 0xFFFF_FFFF
 
@@ -99,6 +100,12 @@ def test_features_that_were_not_offered_are_refused(driver: Driver) -> None:
     assert not driver.negotiate(VERSION_1 | 1 << 40)
     assert not driver.negotiate(0), "a driver of the time before 1.0"
     assert driver.negotiate(VERSION_1)
+
+
+def test_a_disk_takes_a_driver_that_never_heard_of_1_0(core: Core, disk: BlockDevice) -> None:
+    driver = Driver(core, 1)
+    assert driver.negotiate(0)
+    assert not driver.negotiate(1 << 40)
 
 
 def test_features_are_fixed_once_agreed(core: Core, driver: Driver) -> None:
