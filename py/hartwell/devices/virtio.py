@@ -228,11 +228,12 @@ class VirtioDevice:
         entries = core.load(field("Machine.virtio.queue.num", slot, queue).offset)
         buffers: list[tuple[int, int, bool]] = []
         sizes = [0, 0]
-        index, indirect = head, False
+        index, indirect, whole = head, False, b""
         while len(buffers) < LONGEST_CHAIN:
             if index >= entries:
                 raise BrokenQueue(f"descriptor {index} in a table of {entries}")
-            raw = self.read_ram(table + DESC_BYTES * index, DESC_BYTES)
+            at = DESC_BYTES * index
+            raw = whole[at : at + DESC_BYTES] if whole else self.read_ram(table + at, DESC_BYTES)
             address, length = int.from_bytes(raw[0:8], "little"), int.from_bytes(raw[8:12], "little")
             flags, following = int.from_bytes(raw[12:14], "little"), int.from_bytes(raw[14:16], "little")
             if flags & DESC_INDIRECT:
@@ -241,6 +242,8 @@ class VirtioDevice:
                 if not self.driver_features & FEATURE_INDIRECT:
                     raise BrokenQueue("an indirect table, which the driver did not ask for")
                 table, entries, index, indirect = address, length // DESC_BYTES, 0, True
+                if entries <= LONGEST_CHAIN:  # one read instead of many
+                    whole = self.read_ram(table, length)
                 continue
             self._place(address, length)
             writable = bool(flags & DESC_WRITE)
