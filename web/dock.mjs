@@ -21,6 +21,8 @@ import { settings } from "./settings.mjs";
  * @typedef {object} Page
  * @property {import("./supervisor-client.mjs").Supervisor} supervisor
  * @property {(call: string) => Promise<any>} act runs a call of the public API; errors go to the bar
+ * @property {(error: Error) => void} tell shows an error in the bar
+ * @property {(text: string) => void} say shows good news there
  * @property {() => import("./status.mjs").State} state
  * @property {Record<string, string | number>} options arguments of Machine.boot from the address
  */

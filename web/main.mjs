@@ -14,12 +14,14 @@ import "./progress.mjs";
 import "./status.mjs";
 
 import { parseOptions, pythonCall } from "./options.mjs";
+import { FilesPanel } from "./panels/files.mjs";
 import { HartsPanel } from "./panels/harts.mjs";
 import { MachinePanel } from "./panels/machine.mjs";
 import { NumbersPanel } from "./panels/numbers.mjs";
 import { PythonPanel } from "./panels/python.mjs";
 import { missing } from "./requirements.mjs";
 import { Supervisor } from "./supervisor-client.mjs";
+import { takeDrops } from "./uploads.mjs";
 
 /** @typedef {import("./status.mjs").State} State */
 
@@ -131,9 +133,17 @@ function start() {
     void act(supervisor, /** @type {CustomEvent} */ (event).detail);
   });
 
-  const page = { supervisor, act: (/** @type {string} */ call) => act(supervisor, call), state: () => state, options: options.machine };
+  const page = {
+    supervisor,
+    act: (/** @type {string} */ call) => act(supervisor, call),
+    tell: (/** @type {Error} */ { name, message }) => notice.show({ title: `${name}: ${message}` }),
+    say: (/** @type {string} */ title) => notice.show({ title, calm: true }),
+    state: () => state,
+    options: options.machine,
+  };
+  takeDrops(consoleElement, page);
   dock.leave = () => consoleElement.focus();
-  dock.connect(page, [MachinePanel, PythonPanel, HartsPanel, NumbersPanel]);
+  dock.connect(page, [MachinePanel, PythonPanel, FilesPanel, HartsPanel, NumbersPanel]);
   find("hw-keys").connect(consoleElement);
   consoleElement.focus();
 

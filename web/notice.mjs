@@ -1,21 +1,31 @@
-/** The bar above the console in which errors stand, in words, until dismissed. */
+/** The bar above the console in which errors stand, in words, until dismissed; good news goes by itself. */
 
 /**
  * @typedef {object} Notice
  * @property {string} title
  * @property {string} [text] what to do about it
  * @property {string} [details] a traceback
+ * @property {boolean} [calm] nothing went wrong
  * @property {boolean} [lasting] cannot be dismissed: the page cannot work
  */
 
+const CALM_MS = 8000;
+
 export class NoticeElement extends HTMLElement {
+  /** @type {number | undefined} */
+  #timer;
+
   connectedCallback() {
     this.setAttribute("role", "alert");
     this.hidden = true;
   }
 
   /** @param {Notice} notice */
-  show({ title, text = "", details = "", lasting = false }) {
+  show({ title, text = "", details = "", calm = false, lasting = false }) {
+    clearTimeout(this.#timer);
+    if (calm) this.#timer = window.setTimeout(() => this.clear(), CALM_MS);
+    this.classList.toggle("calm", calm);
+    this.setAttribute("role", calm ? "status" : "alert");
     const words = document.createElement("div");
     words.className = "words";
     words.append(part("strong", title));

@@ -71,6 +71,36 @@ export class Supervisor extends EventTarget {
     return (await this.#ask({ type: "python", code, show: true })).value;
   }
 
+  /**
+   * Puts a file into the folder that the guest shares; nothing there is written over.
+   *
+   * @param {string} path below /mnt/host
+   * @param {Uint8Array} data
+   * @returns {Promise<string>} the path it got
+   */
+  async upload(path, data) {
+    return (await this.#ask({ type: "upload", path, data })).value;
+  }
+
+  /**
+   * @param {string} path of the guest's
+   * @returns {Promise<Uint8Array>} a file's bytes, or a folder as a tar archive
+   */
+  async download(path) {
+    return (await this.#ask({ type: "download", path })).data;
+  }
+
+  /**
+   * Shares a folder of the person's as /mnt/host/NAME.
+   *
+   * @param {string} name
+   * @param {FileSystemDirectoryHandle} handle
+   * @param {boolean} writable
+   */
+  share(name, handle, writable) {
+    this.#post({ type: "folder", name, handle, writable });
+  }
+
   /** Ends what the Python console runs: with CancelledError where it awaits, else with KeyboardInterrupt. */
   interrupt() {
     this.#post({ type: "interrupt" });
@@ -111,7 +141,7 @@ export class Supervisor extends EventTarget {
     const call = this.#calls.get(message.id);
     if (message.type === "result") {
       this.#calls.delete(message.id);
-      call?.resolve({ value: message.json === undefined ? null : JSON.parse(message.json) });
+      call?.resolve({ value: message.json === undefined ? null : JSON.parse(message.json), data: message.data });
     } else if (message.type === "error") {
       this.#calls.delete(message.id);
       call?.reject(new PythonError(message));

@@ -7,6 +7,7 @@
 
 import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
+import { HandleFolder, savedFolder } from "./folders.mjs";
 import { startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
@@ -138,7 +139,7 @@ async function start() {
   const signal = new Int32Array(interrupt);
   pyodide.setInterruptBuffer(signal);
   pyodide.globals.set("_host", host);
-  const { ask, cancel, write, resize } = pyodide.runPython(SET_UP, { filename: "<glue>" }).toJs({ dict_converter: Object.fromEntries });
+  const { ask, cancel, write, resize, attach, upload, download: give } = pyodide.runPython(SET_UP, { filename: "<glue>" }).toJs({ dict_converter: Object.fromEntries });
 
   /** @param {any} message */
   async function serve(message) {
@@ -150,6 +151,13 @@ async function start() {
     } else if (type === "interrupt") {
       cancel();
       post({ type: "interrupted" });
+    } else if (type === "folder") {
+      attach(message.name, new HandleFolder(message.handle), message.writable);
+    } else if (type === "upload" || type === "download") {
+      const [json, bytes] = type === "upload" ? await upload(message.path, message.data) : await give(message.path);
+      const answer = JSON.parse(json);
+      const data = Uint8Array.from(bytes); // of its own, so that it can be given away
+      post({ type: "traceback" in answer ? "error" : "result", id, ...answer, data }, [data.buffer]);
     } else if (type === "python") {
       const answer = JSON.parse(await ask(message.code, message.show === true));
       Atomics.store(signal, 0, 0); // a signal that came too late is for nobody else
@@ -157,6 +165,8 @@ async function start() {
     }
   }
 
+  const files = await savedFolder();
+  if (files) attach("saved", files, true);
   self.onmessage = ({ data }) => {
     serve(data).catch((error) => post({ type: "print", text: `${error.message ?? error}\n`, stream: "stderr" }));
   };
@@ -167,7 +177,8 @@ async function start() {
 const SET_UP = `
 def _set_up(host):
     import hartwell.supervisor as supervisor
-    from hartwell.platform.javascript import Answers, JavaScriptPlatform
+    from hartwell.ninep.handles import HandleFolder
+    from hartwell.platform.javascript import Answers, HostFolder, JavaScriptPlatform
 
     supervisor.start(JavaScriptPlatform(host))
     answers = Answers()
@@ -176,6 +187,10 @@ def _set_up(host):
         "cancel": answers.cancel,
         "write": lambda data: supervisor.write(data.to_bytes()),
         "resize": supervisor.resize,
+        "attach": lambda name, folder, writable: supervisor.attach(
+            name, HandleFolder(HostFolder(folder), writable=writable)),
+        "upload": lambda path, data: answers.file(supervisor.upload(path, data.to_bytes())),
+        "download": lambda path: answers.file(supervisor.download(path)),
     }
 
 _set_up(globals().pop("_host"))

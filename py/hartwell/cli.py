@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--memory", metavar="SIZE", help="guest RAM, such as 512M")
     run.add_argument("--firmware", metavar="FILE", help="an M-mode image, such as static/firmware/fw_jump.bin")
     run.add_argument("--bare", metavar="ELF", help="an M-mode program instead of Linux")
+    run.add_argument(
+        "--share", metavar="FOLDER[:ro]", help="a folder that the guest has at /mnt/host; with :ro it can't change it"
+    )
     run.add_argument("--no-jit", dest="jit", action="store_false", help="interpret only")
     run.set_defaults(act=_run)
 
@@ -80,6 +83,11 @@ def _run(options: argparse.Namespace) -> int:
     for name in ("kernel", "initrd", "firmware", "bare"):
         if name in chosen and not Path(chosen[name]).exists():
             raise HartwellError(f"--{name}: {chosen[name]} is not there")
+    if options.share:
+        folder = Path(options.share.removesuffix(":ro")).resolve()
+        if not folder.is_dir():
+            raise HartwellError(f"--share: {folder} is not a folder")
+        chosen["share"] = {"folder": str(folder), "writable": not options.share.endswith(":ro")}
     if sys.stdin.isatty():
         size = shutil.get_terminal_size()
         chosen["resize"] = [size.columns, size.lines]

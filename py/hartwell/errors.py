@@ -22,6 +22,10 @@ class BadAddress(HartwellError):
     """A physical or virtual address has no memory behind it."""
 
 
+class BadPath(HartwellError):
+    """A file's path is not there, leads where it may not, or was refused."""
+
+
 class ImageNotFound(HartwellError):
     """No image of that name is known."""
 

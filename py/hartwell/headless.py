@@ -9,17 +9,20 @@ from typing import Any
 from hartwell import platform
 from hartwell.errors import HartwellError
 from hartwell.machine import Machine
+from hartwell.ninep.folder import OsFolder
 from hartwell.platform import Platform
 
 CRASHED = 70  # EX_SOFTWARE of sysexits.h
 REFUSED = 2
+SHARE = "/shared"  # web/node/host.mjs
 
 _early = bytearray()  # typed before the machine was there
 
 
 async def main(place: Platform, options: dict[str, Any]) -> int:
-    """Boots with `options` (arguments of Machine.boot; and "resize": [cols, rows])
-    and stays until the machine stops; the process's exit status.
+    """Boots with `options` (arguments of Machine.boot; "resize": [cols, rows];
+    "share": {"writable": bool} of the folder that the glue has mounted) and
+    stays until the machine stops; the process's exit status.
 
     With "script" there is no machine at first: that Python is run, with
     top-level await and with `Machine` in its names, as on the page; "arguments"
@@ -31,6 +34,8 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
         return await _script(place, str(script), options.pop("arguments", None) or [""])
     if size := options.pop("resize", None):
         Machine.console_size = (int(size[0]), int(size[1]))
+    if shared := options.pop("share", None):
+        options["share"] = OsFolder(SHARE, writable=bool(shared["writable"]))
     try:
         machine = await Machine.boot(**options)
     except (HartwellError, FileNotFoundError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hartwell import boot, statistics
@@ -23,9 +24,12 @@ from hartwell.devices.console import UartConsole, VirtioConsole
 from hartwell.devices.rng import RngDevice
 from hartwell.devices.virtio import VirtioDevice
 from hartwell.errors import HartwellError, MachineStopped
+from hartwell.files import Files
 from hartwell.harts import Hart
 from hartwell.layout import CONSTANTS, field
+from hartwell.links import Links
 from hartwell.memory import Memory
+from hartwell.ninep.backend import Folder
 from hartwell.platform import Core, Platform
 from hartwell.request import BARE_SLOTS, Request, Source, make_request
 
@@ -48,16 +52,17 @@ class Machine:
     """Columns and rows of that console."""
 
     jit = True
+    files: Files
     _mips = 0.0
 
-    def __init__(self, core: Core, request: Request, place: Platform) -> None:
+    def __init__(self, core: Core, request: Request, place: Platform, links: Links) -> None:
         """Devices and memory; use `Machine.boot`."""
         self.image = request.name
         self.error: str | None = None
         self.exit_code = 0
         self.memory = Memory(core)
         self.harts = [Hart(core, index, lambda: not self._running_freely()) for index in range(core.plan.harts)]
-        self._core, self._request, self._platform = core, request, place
+        self._core, self._request, self._platform, self._links = core, request, place, links
         self.debugger = Debugger(core, self.harts, self.memory, self.pause, self.resume)
         self._state = "loading"
         self._over = asyncio.Event()
@@ -76,6 +81,7 @@ class Machine:
         cls, image: str | None = None, *, harts: int | None = None, memory: str | int | None = None,
         kernel: Source | None = None, initrd: Source | None = None, append: str | None = None,
         disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
+        share: str | Path | Folder | None = "default",
         jit: bool = True, show: bool = True, platform: Platform | None = None,
     ) -> Machine:
         """Builds a machine and starts it; returns when its harts run.
@@ -89,6 +95,8 @@ class Machine:
         firmware: an M-mode image such as firmware/fw_jump.bin; without one the
         machine answers SBI calls itself.
         bare: an M-mode ELF program instead of all that (HTIF `tohost` ends it).
+        share: the folder that the guest has at /mnt/host: a path (":ro" after it:
+        read only), a Folder of hartwell.ninep, None.  By default the page's own.
         jit: use the translator where there is one.
         show: take the page's console; a machine that has it is switched off,
         as by pulling its plug.  With False the machine runs beside it.
@@ -101,13 +109,14 @@ class Machine:
         if show and (before is None or not before.alive):
             place.emit("state", {"state": "loading", "image": image or ""})
         try:
+            links = Links(share=share)
             request = await make_request(
                 place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,
                 disks=disks, firmware=firmware, bare=bare,
             )
             if show and cls.shown is not None:
                 await cls.shown.close()
-            machine = cls(await place.create(request.plan), request, place)
+            machine = cls(await place.create(request.plan), request, place, links)
         except BaseException:
             if show:
                 if cls.shown is not None:
@@ -194,6 +203,7 @@ class Machine:
         self._finish("stopped")
         for task in self._tasks:
             task.cancel()
+        self._links.close()
         self._core.terminate()
         if Machine.shown is self:
             Machine.shown = None
@@ -235,6 +245,10 @@ class Machine:
         for index, disk in enumerate(request.disks):
             BlockDevice(core, first_disk + index, disk.offset, disk.blob)
         self._slots = list(range(BARE_SLOTS if request.bare else first_disk + len(request.disks)))
+        if not request.bare:
+            devices, slots = self._links.join(self, core)
+            self._devices += devices
+            self._slots += slots
         return uart, console
 
     async def _start(self) -> None:

@@ -12,8 +12,10 @@ import linecache
 from types import CodeType
 from typing import Any
 
-from hartwell import platform
+from hartwell import files, platform
+from hartwell.errors import MachineStopped
 from hartwell.machine import Machine
+from hartwell.ninep.backend import Folder
 from hartwell.platform import Platform
 
 namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
@@ -84,3 +86,25 @@ def resize(cols: int, rows: int) -> None:
     Machine.console_size = (cols, rows)
     if Machine.shown is not None:
         Machine.shown.console.resize(cols, rows)
+
+
+def attach(name: str, folder: Folder) -> None:
+    """The page gives a folder: all its machines see it as /mnt/host/NAME."""
+    if shared := files.shared():
+        shared.attach(name, folder)
+
+
+async def upload(path: str, data: bytes) -> str:
+    """A file that was dropped on the page; JSON of the path it got."""
+    return json.dumps(await _shown().files.upload(path, data))
+
+
+async def download(path: str) -> bytes:
+    """A file for the person, or a folder as a tar archive."""
+    return await _shown().files.download(path)
+
+
+def _shown() -> Machine:
+    if Machine.shown is None:
+        raise MachineStopped("there is no machine; boot one first")
+    return Machine.shown

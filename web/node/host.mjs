@@ -26,6 +26,7 @@ const CACHE = path.join(STATIC, ".cache");
 const DATA =
   process.env.HARTWELL_DATA ?? path.join(process.env.XDG_DATA_HOME || path.join(homedir(), ".local", "share"), "hartwell");
 const MOUNT = "/hartwell"; // where Python sees py/
+const SHARE = "/shared"; // where it sees the folder of --share
 
 /** @typedef {import("../core.mjs").Cpu} Cpu */
 /** @typedef {import("../python.mjs").Part} Part */
@@ -195,8 +196,9 @@ function leave(code) {
 
 async function main() {
   const options = process.argv[2] ?? "{}";
-  JSON.parse(options); // a mistake here is the caller's, better seen before Python is up
+  const { share } = JSON.parse(options); // a mistake here is the caller's, better seen before Python is up
   const pyodide = await python();
+  if (share) pyodide.mountNodeFS(SHARE, share.folder);
   pyodide.globals.set("_host", host);
   pyodide.globals.set("_options", options);
   const { run, write } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });

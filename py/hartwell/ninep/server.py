@@ -29,7 +29,7 @@ from hartwell.ninep.messages import (
 )
 
 VERSION = "9P2000.L"
-LARGEST = 512 << 10  # bytes of a message; what Linux's virtio transport can send at most
+LARGEST = 512000  # bytes of a message: what virtio transport of Linux sends at most, in pages of 4 KiB
 SMALLEST = 4096
 MOST_FIDS = 65536
 MOST_OPEN = 1024

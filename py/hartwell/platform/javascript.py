@@ -196,6 +196,19 @@ class JavaScriptPlatform:
             self.host.emit(kind, json.dumps(dict(payload)))
 
 
+class HostFolder:
+    """A folder of web/folders.mjs, in the shape that ninep.handles wants."""
+
+    def __init__(self, folder: Any) -> None:
+        self._call = folder.call
+
+    async def call(self, method: str, path: str, *arguments: Any) -> Any:
+        """What folders.mjs answers: a dict, or bytes."""
+        given = [to_js(each) if isinstance(each, (bytes, bytearray)) else each for each in arguments]
+        answer = await self._call(method, path, *given)
+        return answer.to_bytes() if hasattr(answer, "to_bytes") else answer.to_py()
+
+
 class Answers:
     """Runs the page's Python, one task per question, and puts every end in JSON:
     ``{"json": ...}`` or ``{"name", "message", "traceback"}``."""
@@ -219,6 +232,16 @@ class Answers:
             return json.dumps({"json": await run(code)})
         except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt past a task reaches the event loop
             return json.dumps(in_words(error))
+
+    async def file(self, work: Awaitable[bytes | str]) -> Any:
+        """As `ask`, for bytes: a JavaScript array of the JSON and the bytes."""
+        try:
+            value = await work
+        except BaseException as error:  # noqa: BLE001 - as above
+            return to_js([json.dumps(in_words(error)), b""])
+        if isinstance(value, str):
+            return to_js([json.dumps({"json": value}), b""])
+        return to_js([json.dumps({}), value])
 
     def cancel(self) -> None:
         """Ends all that is asked now, where it awaits."""

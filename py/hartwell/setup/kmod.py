@@ -32,6 +32,16 @@ class ModuleFile:
         return lzma.decompress(self.packed) if self.path.endswith(".xz") else self.packed
 
 
+def unsigned(data: bytes) -> bytes:
+    """The module without its signature (scripts/sign-file.c: signature, a struct of
+    12 bytes that ends with the signature's length, the magic words)."""
+    if not data.endswith(SIGNATURE):
+        return data
+    end = len(data) - len(SIGNATURE)
+    (length,) = struct.unpack_from(">I", data, end - 4)
+    return data[: end - 12 - length] if 0 < length <= end - 12 else data
+
+
 def module_name(path: str) -> str:
     """The name as modprobe says it: virtio_rng for .../virtio-rng.ko.xz."""
     return path.rsplit("/", 1)[-1].split(".ko")[0].replace("-", "_")
