@@ -4,6 +4,7 @@
 #include "plic.h"
 #include "virtio_block.h"
 #include "virtio_console.h"
+#include "virtio_net.h"
 #include "virtio_queue.h"
 
 enum {
@@ -137,6 +138,7 @@ void virtio_serve(struct Virtio *v, uint32_t queue)
     switch (v->backend) {
     case VIRTIO_BACKEND_CONSOLE: virtio_console_notify(v, queue); break;
     case VIRTIO_BACKEND_BLOCK: virtio_block_notify(v, queue); break;
+    case VIRTIO_BACKEND_NET: virtio_net_notify(v); break;
     case VIRTIO_BACKEND_PYTHON:
         atomic_set(&q->notified, 1);
         doorbell_ring(DOORBELL_VIRTIO);

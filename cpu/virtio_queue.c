@@ -112,17 +112,26 @@ void queue_push(struct Virtio *v, struct Virtqueue *q, const struct Chain *chain
 
 void queue_take(struct Virtqueue *q) { q->last_avail++; }
 
-void queue_give(struct Virtio *v, struct Virtqueue *q, uint32_t head, uint32_t written)
+void queue_fill(struct Virtqueue *q, uint32_t ahead, uint32_t head, uint32_t written)
 {
-    uint16_t *ring = used(q);
-    uint32_t *element = (uint32_t *)(void *)(ring + 2) + 2 * (q->used_index % q->num);
+    uint32_t *element = (uint32_t *)(void *)(used(q) + 2) + 2 * ((q->used_index + ahead) % q->num);
     element[0] = head;
     element[1] = written;
-    q->used_index++;
-    store16(&ring[1], q->used_index);
-    ram_written(q->used + 4 + mem_offset(element) - mem_offset(ring + 2), 8);
+    ram_written(q->used + 4 + mem_offset(element) - mem_offset(used(q) + 2), 8);
+}
+
+void queue_publish(struct Virtio *v, struct Virtqueue *q, uint32_t count)
+{
+    q->used_index = (uint16_t)(q->used_index + count);
+    store16(&used(q)[1], q->used_index);
     ram_written(q->used + 2, 2);
-    v->requests++;
+    v->requests += count;
+}
+
+void queue_give(struct Virtio *v, struct Virtqueue *q, uint32_t head, uint32_t written)
+{
+    queue_fill(q, 0, head, written);
+    queue_publish(v, q, 1);
 }
 
 bool queue_wants_interrupt(const struct Virtio *v, const struct Virtqueue *q, uint16_t before)

@@ -42,6 +42,11 @@ int32_t queue_next(const struct Virtqueue *q);
 void queue_take(struct Virtqueue *q);
 void queue_give(struct Virtio *v, struct Virtqueue *q, uint32_t head, uint32_t written);
 
+/* queue_give for several chains that the driver must see at once: each into
+ * its place `ahead` of the used index, then the index over all of them. */
+void queue_fill(struct Virtqueue *q, uint32_t ahead, uint32_t head, uint32_t written);
+void queue_publish(struct Virtio *v, struct Virtqueue *q, uint32_t count);
+
 /* After a batch that began at used index `before`: should the driver be
  * interrupted? */
 bool queue_wants_interrupt(const struct Virtio *v, const struct Virtqueue *q, uint16_t before);

@@ -46,6 +46,10 @@ RING_BASE = 0x0030_0000
 RING_SIZE = 0x1_0000  # bytes of one byte ring, a power of two
 VARIABLE_BASE = 0x0040_0000
 
+NET_CARDS = 2  # network cards of a machine
+NET_FRAME = 0x1_0000  # bytes kept for one Ethernet frame
+NET_AREA = PAGE + 2 * NET_FRAME  # of one card: its bell, a frame each way
+
 # The decoded-instruction cache of a hart: DECODE_SLOTS pages of guest code,
 # each 2048 halfword positions plus an end marker, 8 bytes an entry.
 DECODE_SLOTS = 1024
@@ -160,6 +164,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("page_gen_offset", "u32"),  # u32 per RAM page: writes seen while it held code
         ("code_ring_offset", "u32"),
         ("blob_offset", "u32"), ("blob_bytes", "u32"),  # disk image in memory
+        ("net_offset", "u32"), ("net_pad", "u32"),  # NET_AREA bytes for each card, see virtio_net.c
         ("total_bytes", "u32"),
         # run control
         ("control", "u32"),  # CONTROL_*
@@ -292,7 +297,8 @@ CONSTANTS: dict[str, int] = {
     "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2,  # what debug_changed is told of
     # Virtio.backend
     "VIRTIO_BACKEND_NONE": 0, "VIRTIO_BACKEND_CONSOLE": 1, "VIRTIO_BACKEND_BLOCK": 2,
-    "VIRTIO_BACKEND_PYTHON": 3,
+    "VIRTIO_BACKEND_PYTHON": 3, "VIRTIO_BACKEND_NET": 4,
+    "NET_FRAME": NET_FRAME, "NET_BELL_BYTES": PAGE,
 }
 
 _SCALARS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8}
@@ -424,6 +430,7 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("slot_map", 2 * pages + 4 * DECODE_SLOTS * 2, each=True)
     area("decode", DECODE_SLOTS * DECODE_ENTRIES * DECODE_ENTRY_BYTES, each=True)
     area("tlb", (8 << tlb_bits) * TLB_SETS * 2, each=True)
+    area("net", NET_CARDS * NET_AREA)
     area("blob", blob_bytes)
     values["blob_bytes"] = blob_bytes
     at = _align(at, 2 << 20)

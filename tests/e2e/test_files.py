@@ -87,7 +87,7 @@ def test_the_files_panel_gives_files_and_folders(shared: Tab, tmp_path: Path) ->
     panel.get_by_role("button", name="out/").click()
     panel.get_by_role("button", name="inner/").click()
     with shared.page.expect_download() as download:
-        panel.get_by_role("button", name="file").click()
+        panel.get_by_role("button", name="file", exact=True).click()
     assert download.value.suggested_filename == "file"
     download.value.save_as(tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"content"
@@ -108,8 +108,7 @@ def test_a_folder_of_the_persons_to_read_and_to_write(shared: Tab) -> None:
     page.keyboard.press("Escape")
     assert run(shared, "touch /mnt/host/fixed/new 2>&1 || echo refused").strip().endswith("refused")
     run(shared, """cd /mnt/host/open && mkdir d && cp -r /tmp/tree/a/b d/ && mv d/b/f1 d/moved && mv d e
-        cat e/b/f2 e/b/f3 e/b/f4 e/b/f5 e/b/f6 | cmp - <(cd /tmp/tree/a/b; cat f2 f3 f4 f5 f6) 2>/dev/null || {
-            cat e/b/* >/tmp/one; cat /tmp/tree/a/b/f[2-6] >/tmp/two; cmp /tmp/one /tmp/two; }
+        cat e/b/f[2-6] >/tmp/one; cat /tmp/tree/a/b/f[2-6] >/tmp/two; cmp /tmp/one /tmp/two
         cmp e/moved /tmp/tree/a/b/f1 && rm -r e/b && printf 12345 >x && printf 67 >>x && truncate -s 6 x""")
     assert run(shared, "cat /mnt/host/open/x; ls /mnt/host/open/e") == "123456moved\n"
     assert run(shared, "rmdir /mnt/host/open/e 2>/dev/null || echo full") == "full\n"

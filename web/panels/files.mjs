@@ -141,7 +141,7 @@ export class FilesPanel extends HTMLElement {
   async #download(path, name = path.slice(path.lastIndexOf("/") + 1)) {
     try {
       const data = await this.page.supervisor.download(path);
-      const url = URL.createObjectURL(new Blob([/** @type {BlobPart} */ (data)]));
+      const url = URL.createObjectURL(new Blob([/** @type {BlobPart} */ (data)], { type: "application/octet-stream" }));
       const link = Object.assign(document.createElement("a"), { href: url, download: name });
       link.click();
       setTimeout(() => URL.revokeObjectURL(url), 60_000);

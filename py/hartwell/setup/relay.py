@@ -1,0 +1,203 @@
+"""The relay: Ethernet frames of a page's machine to a user-mode network stack.
+
+One WebSocket is one machine's cable.  Behind it stands a passt of its own,
+which ends with it.  Each binary message is a frame; text messages are JSON
+from here: {"ready": {...}} once there is a network, {"error": words} before
+the end if there is none.  Every frame from the guest meets the policy first.
+
+passt speaks frames with a 4-byte big-endian length before each, as QEMU's
+stream sockets do (passt(1)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket as sockets
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hartwell.errors import BadConfiguration
+from hartwell.network.policy import DNS, GATEWAY, GUEST, NETMASK, Policy, Rule
+from hartwell.setup import passt
+from hartwell.setup.websocket import Endpoint, WebSocket
+
+LARGEST_FRAME = 65536
+CONNECTIONS = 8  # at a time
+START_SECONDS = 5.0
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A port of this host's loopback that leads to one of the guest's."""
+
+    host: int
+    guest: int
+
+
+def parse_forward(text: str) -> Forward:
+    """HOST:GUEST.  BadConfiguration for what is not two ports."""
+    host, colon, guest = text.partition(":")
+    if not colon or not all(part.isdecimal() and 0 < int(part) < 65536 for part in (host, guest)):
+        raise BadConfiguration(f"--forward {text}: two ports are expected, this host's and the guest's, such as 8022:22")
+    return Forward(int(host), int(guest))
+
+
+def own_addresses(table: Path = Path("/proc/net/fib_trie")) -> set[str]:
+    """This host's IPv4 addresses (Linux)."""
+    found: set[str] = set()
+    last = ""
+    with contextlib.suppress(OSError):
+        for line in table.read_text().splitlines():
+            words = line.split()
+            if words[:1] == ["|--"]:
+                last = words[1]
+            elif words[:2] == ["/32", "host"] and words[2:] == ["LOCAL"]:
+                found.add(last)
+    return found
+
+
+class Relay:
+    """All cables of a server."""
+
+    def __init__(self, allowed: Sequence[Rule] = (), forwards: Sequence[Forward] = ()) -> None:
+        self._allowed, self._forwards = allowed, forwards
+        self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._forwarding = threading.Lock()
+
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.serve, largest=LARGEST_FRAME)
+
+    def serve(self, socket: WebSocket) -> None:
+        """One machine's cable, until either side ends it."""
+        if not self._slots.acquire(blocking=False):
+            _tell(socket, error=f"{CONNECTIONS} machines are on the relay already; close one")
+            return
+        # A forwarded port can lead to one machine only: the first that comes.
+        forwards = self._forwarding.acquire(blocking=False) if self._forwards else False
+        try:
+            self._serve(socket, self._forwards if forwards else ())
+        finally:
+            if forwards:
+                self._forwarding.release()
+            self._slots.release()
+
+    def _serve(self, socket: WebSocket, forwards: Sequence[Forward]) -> None:
+        program, why = passt.find()
+        if program is None:
+            _tell(socket, error=f"no relay to the internet: {why}")
+            return
+        policy = Policy(self._allowed, own_addresses())
+        with tempfile.TemporaryDirectory(prefix="hartwell-") as folder:
+            # passt gives its rights up before it opens the log.
+            Path(folder).chmod(0o711)
+            log = Path(folder) / "log"
+            log.touch(0o666)
+            log.chmod(0o666)
+            ours, theirs = sockets.socketpair()
+            with ours, (Path(folder) / "errors").open("wb") as errors:
+                with theirs:
+                    command = [str(program), *_arguments(policy, forwards, log), "--fd", str(theirs.fileno())]
+                    try:
+                        child = subprocess.Popen(
+                            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=errors, start_new_session=True,
+                        )
+                    except OSError as error:
+                        _tell(socket, error=f"no relay to the internet: {program} does not start ({error})")
+                        return
+                try:
+                    _Cable(socket, ours, child, policy, forwards, log).run()
+                finally:
+                    child.kill()
+                    child.wait()
+
+
+def _arguments(policy: Policy, forwards: Sequence[Forward], log: Path) -> list[str]:
+    words = [
+        "--foreground", "--quiet", "--ipv4-only", "--address", GUEST, "--netmask", NETMASK, "--gateway", GATEWAY,
+        "--dns", DNS, "--dns-forward", DNS, "--log-file", str(log), "--log-size", "65536",
+    ]
+    if not policy.reaches_host:
+        words.append("--no-map-gw")
+    for forward in forwards:
+        words += ["--tcp-ports", f"127.0.0.1/{forward.host}:{forward.guest}"]
+    return words
+
+
+class _Cable:
+    """Between one WebSocket and one passt."""
+
+    def __init__(
+        self, socket: WebSocket, stack: sockets.socket, child: subprocess.Popen[bytes], policy: Policy,
+        forwards: Sequence[Forward], log: Path,
+    ) -> None:
+        self._socket, self._stack, self._child, self._policy, self._log = socket, stack, child, policy, log
+        self._forwards = forwards
+
+    def run(self) -> None:
+        try:
+            status = self._child.wait(0.3)  # one that can't run says so at once
+        except subprocess.TimeoutExpired:
+            pass
+        else:
+            _tell(self._socket, error=f"no relay to the internet: passt ended with status {status} ({self._words()})")
+            return
+        _tell(self._socket, ready={
+            "reaches": self._policy.describe(), "forwards": [f"{f.host}:{f.guest}" for f in self._forwards],
+        })
+        # passt does not take its output piling up for an error, so this may block.
+        thread = threading.Thread(target=self._inwards, name="relay", daemon=True)
+        thread.start()
+        try:
+            self._outwards()
+        finally:
+            with contextlib.suppress(OSError):
+                self._stack.shutdown(sockets.SHUT_RDWR)
+            thread.join(5)
+
+    def _outwards(self) -> None:
+        """From the guest, past the policy."""
+        while (message := self._socket.receive()) is not None:
+            if isinstance(message, str) or len(message) < 14:
+                continue
+            passes, answer = self._policy.check(message)
+            try:
+                if passes:
+                    self._stack.sendall(len(message).to_bytes(4, "big") + message)
+                elif answer:
+                    self._socket.send(answer)
+            except OSError:
+                return
+
+    def _inwards(self) -> None:
+        """To the guest."""
+        pending = bytearray()
+        with contextlib.suppress(OSError):
+            while data := self._stack.recv(_BLOCK):
+                pending += data
+                at = 0
+                while len(pending) - at >= 4:
+                    count = int.from_bytes(pending[at : at + 4], "big")
+                    if len(pending) - at - 4 < count:
+                        break
+                    self._socket.send(bytes(memoryview(pending)[at + 4 : at + 4 + count]))
+                    at += 4 + count
+                del pending[:at]
+        self._socket.close(1001, "the network stack has ended")
+
+    def _words(self) -> str:
+        """What passt said last."""
+        said = "\n".join(file.read_text(errors="replace") for file in (self._log, self._log.with_name("errors")))
+        lines = [line.strip() for line in said.splitlines() if line.strip() and "syslog" not in line]
+        return lines[-1] if lines else "it did not say why"
+
+
+def _tell(socket: WebSocket, **message: object) -> None:
+    with contextlib.suppress(ConnectionError, OSError):
+        socket.send(json.dumps(message))
