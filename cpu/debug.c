@@ -162,6 +162,37 @@ void debug_dma(uint64_t pa, uint64_t bytes, uint32_t access)
     }
 }
 
+/* --- looking around ------------------------------------------------------------------- */
+
+/* Where va lies for a debugger at this hart, who may see what the program there
+ * may not: pages of both S and U mode, and those that can only be executed. */
+static bool locate(struct Hart *h, uint64_t va, uint64_t *pa)
+{
+    static const uint8_t tries[][2] = {
+        {SET_SUM, ACCESS_READ}, {SET_U, ACCESS_READ}, {SET_S, ACCESS_FETCH}, {SET_U, ACCESS_FETCH}};
+    bool global, superpage;
+    if (h->privilege == PRIV_M)
+        return mmu_translate(h, va, ACCESS_READ, SET_M, true, pa, &global, &superpage);
+    for (uint32_t i = 0; i < sizeof tries / sizeof tries[0]; i++)
+        if (mmu_translate(h, va, tries[i][1], tries[i][0], true, pa, &global, &superpage))
+            return true;
+    return false;
+}
+
+EXPORT uint64_t debug_translate(uint32_t hart, uint64_t va)
+{
+    uint64_t pa;
+    return hart < MACHINE->hart_count && locate(hart_at(hart), va, &pa) ? pa : ~0ull;
+}
+
+EXPORT void debug_set_privilege(uint32_t hart, uint32_t privilege)
+{
+    if (hart >= MACHINE->hart_count || privilege == 2 || privilege > PRIV_M)
+        return;
+    hart_at(hart)->privilege = privilege;
+    hart_mode_changed(hart_at(hart));
+}
+
 /* --- the tables changed --------------------------------------------------------------- */
 
 static void mark_ram(uint64_t pa, uint64_t bytes, bool on)
@@ -182,18 +213,14 @@ static void mark_ram(uint64_t pa, uint64_t bytes, bool on)
 static void resolve(struct DebugWatchpoint *w)
 {
     uint64_t last = w->address + w->size - 1, pa;
-    bool global, superpage;
     w->page[0] = w->page[1] = 0;
     for (uint32_t i = 0; i < MACHINE->hart_count; i++) {
         struct Hart *h = hart_at(i);
-        uint32_t set = h->privilege == PRIV_M ? SET_M : SET_SUM;
         if (!in_space(h, w->flags, w->space))
             continue;
-        if (!w->page[0] && (mmu_translate(h, w->address, ACCESS_READ, set, true, &pa, &global, &superpage) ||
-                            mmu_translate(h, w->address, ACCESS_READ, SET_U, true, &pa, &global, &superpage)))
+        if (!w->page[0] && locate(h, w->address, &pa))
             w->page[0] = PAGE_OF(pa);
-        if (PAGE_OF(last) != PAGE_OF(w->address) && !w->page[1] &&
-            mmu_translate(h, last, ACCESS_READ, set, true, &pa, &global, &superpage))
+        if (PAGE_OF(last) != PAGE_OF(w->address) && !w->page[1] && locate(h, last, &pa))
             w->page[1] = PAGE_OF(pa);
     }
 }
@@ -226,6 +253,12 @@ EXPORT void debug_changed(uint32_t what)
         }
         d->watch_generation++;
     }
+    if (what & DEBUG_CODE)
+        for (uint32_t i = 0; i < MACHINE->hart_count; i++) {
+            atomic_bits_on(&hart_at(i)->rfence_kind, RFENCE_CODE);
+            atomic_add(&hart_at(i)->rfence_request, 1);
+            hart_attend(hart_at(i), ATTENTION_RFENCE);
+        }
     for (uint32_t i = 0; i < MACHINE->hart_count; i++)
         hart_attend(hart_at(i), ATTENTION_CONTROL);
 }

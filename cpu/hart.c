@@ -282,6 +282,7 @@ static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
         control = atomic_get(&m->control);
         if (control == CONTROL_STOP || (control == CONTROL_RUN && !debug_held(h)))
             break;
+        h->trap_pending = 0; /* the instruction will raise it again, unless somebody changes what it does */
         leave(h);
         if (flags & RUN_NOWAIT) {
             *result = RUN_PAUSED;

@@ -91,6 +91,14 @@ class Hart:
         """"U", "S" or "M"."""
         return _PRIVILEGES[self._core.load(field("Hart.privilege", self.index).offset)]
 
+    def set_privilege(self, name: str) -> None:
+        """Puts the hart into "U", "S" or "M" mode; ValueError for another name."""
+        self._check()
+        number = next((number for number, known in _PRIVILEGES.items() if known == name), None)
+        if number is None:
+            raise ValueError(f"privilege {name!r}: expected U, S or M")
+        self._core.call("debug_set_privilege", self.index, number)
+
     @property
     def instret(self) -> int:
         """Instructions retired since reset."""

@@ -294,7 +294,7 @@ CONSTANTS: dict[str, int] = {
     # DebugStop.reason
     "DEBUG_NONE": 0, "DEBUG_BREAKPOINT": 1, "DEBUG_WATCHPOINT": 2, "DEBUG_DMA": 3,
     "OVER_BREAK": 1, "OVER_WATCH": 2,
-    "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2,  # what debug_changed is told of
+    "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2, "DEBUG_CODE": 4,  # what debug_changed is told of
     # Virtio.backend
     "VIRTIO_BACKEND_NONE": 0, "VIRTIO_BACKEND_CONSOLE": 1, "VIRTIO_BACKEND_BLOCK": 2,
     "VIRTIO_BACKEND_PYTHON": 3, "VIRTIO_BACKEND_NET": 4,

@@ -53,6 +53,8 @@ class Machine:
 
     jit = True
     files: Files
+    halt_next_start = False
+    """Does the next start, or reset, leave every hart at its first instruction?"""
     _mips = 0.0
 
     def __init__(self, core: Core, request: Request, place: Platform, links: Links) -> None:
@@ -82,7 +84,7 @@ class Machine:
         kernel: Source | None = None, initrd: Source | None = None, append: str | None = None,
         disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
         share: str | Path | Folder | None = "default",
-        jit: bool = True, show: bool = True, platform: Platform | None = None,
+        jit: bool = True, show: bool = True, halt: bool = False, platform: Platform | None = None,
     ) -> Machine:
         """Builds a machine and starts it; returns when its harts run.
 
@@ -100,6 +102,7 @@ class Machine:
         jit: use the translator where there is one.
         show: take the page's console; a machine that has it is switched off,
         as by pulling its plug.  With False the machine runs beside it.
+        halt: every hart stands still before its first instruction; resume() starts them.
 
         Raises BadConfiguration, BadKernel, BadElf, ImageNotFound,
         FileNotFoundError; a machine that runs is not touched by those.
@@ -124,7 +127,7 @@ class Machine:
                 else:
                     place.emit("state", {"state": "stopped"})
             raise
-        machine.jit = jit
+        machine.jit, machine.halt_next_start = jit, halt
         if show:
             Machine.shown = machine
             machine.console.resize(*cls.console_size)
@@ -263,14 +266,17 @@ class Machine:
         self.error, self.exit_code = None, 0
         self._counted = (time.monotonic(), 0)
         self.console.restarted()
-        self.debugger.started()
         if self._agent:
             self._agent.restarted()
         self._state = "running"
+        if self.halt_next_start:
+            self.halt_next_start = False
+            core.call("machine_pause")
         await core.start_harts()
         self._spawn(self._serve())
         self._spawn(self._tick())
         self._tell()
+        self.debugger.started()
 
     def _load(self) -> Start:
         request = self._request

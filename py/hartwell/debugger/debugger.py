@@ -16,6 +16,7 @@ from hartwell.debugger import stops
 from hartwell.debugger.control import Control
 from hartwell.debugger.points import Breakpoint, Kind, Point, Points, Watchpoint
 from hartwell.debugger.stops import Stop
+from hartwell.debugger.views import View
 from hartwell.errors import BadAddress, HartwellError, MachineStopped
 from hartwell.harts import Hart
 from hartwell.memory import Memory
@@ -41,10 +42,11 @@ class Debugger:
         self._core, self._find = core, find
         self.harts, self.memory = harts, memory
         self.points = Points(core)
+        self.view = View(core, memory)
         self.control = Control(core, pause, resume)
         self.control.stop_all(True)
         self.listeners: list[Listener] = []
-        """Called when a hart or a device has hit something, and when the machine has ended."""
+        """Called when a hart or a device has hit something, and when the machine has ended or begun anew."""
         self._event = asyncio.Event()
         self._stop: Stop | None = None
         self._ended = False
@@ -148,13 +150,13 @@ class Debugger:
         self._need_pause("step")
         self._check(hart)
         self.control.step(hart, count)
-        self._stop = stops.of_hart(self._core, hart, self.points) or Stop("step", hart, self.harts[hart].pc)
+        self._stop = self.at(hart) or Stop("step", hart, self.harts[hart].pc)
         return self._stop
 
     def found(self) -> list[Stop]:
         """What every hart, and the devices, stand at now."""
-        every = [stops.of_hart(self._core, hart, self.points) for hart in range(self.control.count)]
-        return [stop for stop in (*every, stops.of_devices(self._core, self.points)) if stop]
+        every = [self.at(hart) for hart in range(self.control.count)]
+        return [stop for stop in (*every, self.device()) if stop]
 
     def rung(self) -> None:
         """A hart or a device has hit something (DOORBELL_DEBUG)."""
@@ -165,23 +167,48 @@ class Debugger:
             self.control.pause()  # the other harts may still be on their way
             self._stop = found[0]
             self._event.set()
-        for listener in list(self.listeners):
-            listener()
+        self._call()
+
+    def note(self, stop: Stop) -> None:
+        """Somebody who steers by `control` says why everything stands still now."""
+        self._stop = stop
+        self._event.set()
 
     def ended(self) -> None:
         """The machine has stopped for good."""
         self._ended = True
         self._stop = None
         self._event.set()
-        for listener in list(self.listeners):
-            listener()
+        self._call()
 
     def started(self) -> None:
         """The machine begins anew, with all that is set."""
         self._ended = False
         self._stop = None
+        self._call()
+
+    @property
+    def over(self) -> bool:
+        """Has the machine stopped for good?"""
+        return self._ended
+
+    def forget(self, hart: int | None) -> None:
+        """A hart (None: a device) is no longer taken to stand at what it hit."""
+        stops.forget(self._core, hart)
+
+    def at(self, hart: int) -> Stop | None:
+        """What this hart stands at, None for nothing."""
+        return stops.of_hart(self._core, hart, self.points)
+
+    def device(self) -> Stop | None:
+        """The device's access that stopped everything, if one did."""
+        return stops.of_devices(self._core, self.points)
 
     # --- inside -------------------------------------------------------------------------
+
+    def _call(self) -> None:
+        for listener in list(self.listeners):
+            listener()
 
     def _resolve(self, where: int | str) -> tuple[int, str]:
         if isinstance(where, int):

@@ -1,0 +1,107 @@
+"""gdb's `monitor` commands: what the protocol itself has no packet for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from hartwell.errors import HartwellError
+from hartwell.isa.csrs import CSRS
+
+if TYPE_CHECKING:
+    from hartwell.gdb.session import Session
+
+LINE = 16
+DUMP_BYTES = 4096
+
+
+class Commands(Protocol):
+    """What a session asks of the machine beside its debugger."""
+
+    def reset(self, halt: bool) -> None:
+        """As the reset button; with `halt` no hart runs afterwards."""
+
+    def switch_off(self) -> None: ...
+
+    def info(self) -> str:
+        """A few lines on the machine."""
+
+    def features(self) -> str:
+        """More of qSupported's words, each after a semicolon."""
+
+
+def run(line: str, session: Session) -> str:
+    """What a command prints; its mistakes are printed too."""
+    name, *arguments = line.split() or ["help"]
+    if name not in COMMANDS:
+        return f"there is no monitor command {name!r}; `monitor help` lists them\n"
+    try:
+        return COMMANDS[name][1](session, arguments)
+    except (HartwellError, ValueError, KeyError, IndexError) as error:
+        return f"monitor {name}: {error}\n"
+
+
+def _help(_: Session, __: list[str]) -> str:
+    return "".join(f"monitor {usage:34} {what}\n" for usage, what in USAGE)
+
+
+def _info(session: Session, _: list[str]) -> str:
+    harts = [f"  {hart!r} instret={hart.instret}\n" for hart in session.debugger.harts]
+    points = [f"  {point}\n" for point in (*session.debugger.breakpoints, *session.debugger.watchpoints)]
+    return session.machine.info() + "".join(harts + points)
+
+
+def _csr(session: Session, words: list[str]) -> str:
+    csr = session.debugger.harts[session.hart].csr
+    if not words:
+        return "".join(f"{name:14} {csr[name]:#018x}\n" for name in CSRS)
+    if len(words) == 2:
+        csr[words[0]] = int(words[1], 0)
+    return f"{words[0]} {csr[words[0]]:#018x}\n"
+
+
+def _pmem(session: Session, words: list[str]) -> str:
+    address, count = int(words[0], 0), int(words[1], 0) if len(words) > 1 else 64
+    data = session.debugger.view.read(address, min(count, DUMP_BYTES), None)
+    lines = [data[at : at + LINE] for at in range(0, len(data), LINE)]
+    return "".join(f"{address + LINE * i:#x}: {line.hex(' ')}\n" for i, line in enumerate(lines))
+
+
+def _translate(session: Session, words: list[str]) -> str:
+    found = session.debugger.view.translate(int(words[0], 0), session.hart)
+    return "not mapped\n" if found is None else f"{found:#x}\n"
+
+
+def _phys(session: Session, words: list[str]) -> str:
+    if words:
+        session.physical = {"on": True, "off": False}[words[0]]
+    return f"memory packets take {'physical' if session.physical else 'virtual'} addresses\n"
+
+
+def _interrupts(session: Session, words: list[str]) -> str:
+    control = session.debugger.control
+    if words:
+        control.interrupts = {"on": True, "off": False}[words[0]]
+    return f"a step {'takes' if control.interrupts else 'leaves'} pending interrupts\n"
+
+
+def _reset(session: Session, words: list[str]) -> str:
+    session.beginning = True
+    session.machine.reset(halt="go" not in words)
+    return "the machine begins anew\n"
+
+
+COMMANDS: dict[str, tuple[str, Callable[[Session, list[str]], str]]] = {}
+USAGE: list[tuple[str, str]] = []
+for _usage, _what, _act in [
+    ("help", "this list", _help),
+    ("info", "the machine, its harts, and what is set", _info),
+    ("csr [NAME [VALUE]]", "the chosen hart's CSRs; sets one", _csr),
+    ("pmem ADDRESS [COUNT]", "bytes of RAM by physical address", _pmem),
+    ("translate ADDRESS", "the physical address of a virtual one", _translate),
+    ("phys [on|off]", "do x, print and set take physical addresses?", _phys),
+    ("step-interrupts [on|off]", "does a step take pending interrupts?", _interrupts),
+    ("reset [go]", "as the reset button; stands still unless `go`", _reset),
+]:
+    COMMANDS[_usage.split()[0]] = _usage, _act
+    USAGE.append((_usage, _what))

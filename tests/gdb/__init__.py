@@ -1,0 +1,1 @@
+"""Tests with gdb: the protocol, and Debian's gdb-multiarch at machines."""
