@@ -109,6 +109,8 @@ EXPORT void machine_resume(void)
     /* Whoever stands at a breakpoint goes on past it; one who asks for more has cleared the reasons. */
     for (uint32_t i = 0; i < m->hart_count; i++) {
         struct HartDebug *d = &hart_at(i)->debug;
+        if (atomic_get(&d->hold))
+            continue;
         uint32_t reason = atomic_swap(&d->stop.reason, DEBUG_NONE);
         if (reason)
             atomic_set(&d->over, reason == DEBUG_WATCHPOINT ? OVER_BREAK | OVER_WATCH : OVER_BREAK);

@@ -1,7 +1,7 @@
 """`python3 -m tests [pytest arguments]`: sets up what the tests need, then runs pytest.
 
-Needs Python and git only: what serve.py makes, the test packages and a browser
-are fetched when they are absent.  The exit status is pytest's.
+Needs Python and git only: what serve.py makes, the test packages, a browser
+and a gdb are fetched when they are absent.  The exit status is pytest's.
 """
 
 import os
@@ -15,14 +15,15 @@ if sys.version_info < (3, 11):
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(ROOT, "py"))
 
-from hartwell.setup import browser, commands, paths
+from hartwell.setup import browser, commands, gdb, paths
 from hartwell.setup.steps import Progress
 
 
 def prepare() -> int:
-    """Sets up and tells the end-to-end tests which browser to use."""
+    """Sets up and tells the tests which browser and which gdb to use."""
     commands.prepare_tests()
     os.environ[browser.VARIABLE] = str(browser.find_or_install(Progress()))
+    os.environ[gdb.VARIABLE] = str(gdb.find_or_install(Progress()))
     return 0
 
 

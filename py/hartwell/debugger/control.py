@@ -29,6 +29,7 @@ class Control:
         """pause, resume: the machine's own, which wait for harts and tell the page."""
         self._core, self._pause, self._resume = core, pause, resume
         self.count = core.plan.harts
+        self._stops_all = True
         self.interrupts = False  # does a step take an interrupt that is pending?
 
     @property
@@ -38,6 +39,7 @@ class Control:
 
     def stop_all(self, on: bool) -> None:
         """Whether a hart that hits something stops all harts, or only itself."""
+        self._stops_all = on
         self._core.store(field("Machine.debug.stop_all").offset, int(on))
 
     def still(self, hart: int) -> bool:
@@ -77,7 +79,7 @@ class Control:
     def release(self, hart: int, past: bool) -> None:
         """A held hart goes on; the machine too if it was paused (with every hart held)."""
         core = self._core
-        if past and core.load(field("Hart.debug.stop.reason", hart).offset):
+        if past and self._reason(hart):
             self._go_over(hart)
         stops.forget(core, hart)
         core.call("debug_hold", hart, 0)
@@ -96,7 +98,7 @@ class Control:
             self._pause()
             yield
         finally:
-            if not any(self._core.load(field("Hart.debug.stop.reason", hart).offset) for hart in range(self.count)):
+            if not (self._stops_all and any(self._reason(hart) for hart in range(self.count))):
                 self._core.call("machine_resume")
 
     def step(self, hart: int, count: int = 1) -> int:
@@ -107,7 +109,7 @@ class Control:
         goes past that.
         """
         core = self._core
-        if core.load(field("Hart.debug.stop.reason", hart).offset):
+        if self._reason(hart):
             self._go_over(hart)
             stops.forget(core, hart)
         else:
@@ -123,8 +125,10 @@ class Control:
         return count
 
     def _go_over(self, hart: int) -> None:
-        reason = self._core.load(field("Hart.debug.stop.reason", hart).offset)
         over = CONSTANTS["OVER_BREAK"]
-        if reason == CONSTANTS["DEBUG_WATCHPOINT"]:
+        if self._reason(hart) == CONSTANTS["DEBUG_WATCHPOINT"]:
             over |= CONSTANTS["OVER_WATCH"]
         self._core.store(field("Hart.debug.over", hart).offset, over)
+
+    def _reason(self, hart: int) -> int:
+        return self._core.load(field("Hart.debug.stop.reason", hart).offset)

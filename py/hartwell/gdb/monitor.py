@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LINE = 16
 DUMP_BYTES = 4096
+MOST_STEPS = 1_000_000
 
 
 class Commands(Protocol):
@@ -78,6 +79,11 @@ def _phys(session: Session, words: list[str]) -> str:
     return f"memory packets take {'physical' if session.physical else 'virtual'} addresses\n"
 
 
+def _step(session: Session, words: list[str]) -> str:
+    session.debugger.control.step(session.hart, min(int(words[0], 0) if words else 1, MOST_STEPS))
+    return f"hart {session.hart}: {session.debugger.harts[session.hart].pc:#x}\n"
+
+
 def _interrupts(session: Session, words: list[str]) -> str:
     control = session.debugger.control
     if words:
@@ -100,6 +106,7 @@ for _usage, _what, _act in [
     ("pmem ADDRESS [COUNT]", "bytes of RAM by physical address", _pmem),
     ("translate ADDRESS", "the physical address of a virtual one", _translate),
     ("phys [on|off]", "do x, print and set take physical addresses?", _phys),
+    ("step [COUNT]", "the chosen hart alone, into traps too; then `maint flush register-cache`", _step),
     ("step-interrupts [on|off]", "does a step take pending interrupts?", _interrupts),
     ("reset [go]", "as the reset button; stands still unless `go`", _reset),
 ]:

@@ -21,6 +21,9 @@ from hartwell.harts import Hart
 
 TRAP, INTERRUPTED, STOPPED = 5, 2, 0  # signals, as gdb numbers them
 STEPS = 2000  # of a range, between two looks at what else has come
+NEAR = 4  # instructions to a breakpoint that is perhaps gdb's own way to step
+NEWS_SECONDS = 0.2  # from `?` in non-stop mode to the first news
+TURN = 8  # so many of those, then harts run on their own threads once
 _KINDS: dict[str, Kind] = {"2": "write", "3": "read", "4": "access"}
 _FEATURES = (
     "QStartNoAckMode+;qXfer:features:read+;qXfer:threads:read+;qXfer:memory-map:read+;qXfer:exec-file:read+;"
@@ -43,6 +46,7 @@ class Session:
         self.physical = False  # do memory packets take physical addresses?
         self.hart = 0  # of g, m and their like
         self.closed = False
+        self._turn = 0
         self._send = send
         self._last = b""
         self._decoder = Decoder()
@@ -57,6 +61,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
         self.beginning = False  # a `monitor reset` waits for the machine to begin anew
         debugger.listeners.append(self._hit)
+        self._stood = debugger.control.paused
         debugger.pause()
         self._running.clear()
 
@@ -334,11 +339,26 @@ class Session:
         others = [hart for hart, action in actions.items() if action.verb == "c"]
         self._running = set(actions)
         if not steps:
-            control.run(others, past=False)
+            if (stop := self._near(others)) is None:
+                control.run(others, past=False)
+                return None
+            self._running.clear()
+            self._report(stop)
             return None
         hart = next(iter(steps))
         self._stepping = self._spawn(self._step(hart, steps[hart], others))
         return None
+
+    def _near(self, harts: list[int]) -> Stop | None:
+        """gdb steps RISC-V by a breakpoint on the next instruction and `c`.  Where
+        that is hit within a few instructions of ours, no thread need wake for
+        it; but the other harts get their turn now and then."""
+        self._turn = (self._turn + 1) % TURN
+        if self.hart not in harts or not self.debugger.breakpoints or (self._turn == 0 and len(harts) > 1):
+            return None
+        self.debugger.forget(self.hart)
+        self.debugger.control.advance(self.hart, NEAR)
+        return self.debugger.at(self.hart)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -460,9 +480,20 @@ class Session:
         """`?`, also gdb's first question."""
         if not self._non_stop:
             return self._stop_reply(Stop("step", self.hart, self.debugger.harts[self.hart].pc))
-        still = [hart for hart in range(self.debugger.control.count) if hart not in self._running]
-        self._queue = [self._stop_reply(Stop("pause", hart, self.debugger.harts[hart].pc), STOPPED) for hart in still]
-        return self._queue[0] if self._queue else b"OK"
+        # gdb before 14 ends with an assertion when it is told here of threads that
+        # have stopped.  So harts that ran run on; and where they stood, that is
+        # news that comes a moment later.
+        if self._stood:
+            self._spawn(self._tell_who_stands())
+        else:
+            self._resume({hart: Action("c") for hart in range(self.debugger.control.count)})
+        return b"OK"
+
+    async def _tell_who_stands(self) -> None:
+        await asyncio.sleep(NEWS_SECONDS)
+        for hart in range(self.debugger.control.count):
+            if hart not in self._running and hart not in self._told:
+                self._notify(hart, self._stop_reply(Stop("pause", hart, self.debugger.harts[hart].pc)))
 
     # --- non-stop --------------------------------------------------------------------------------------
 
@@ -473,6 +504,7 @@ class Session:
         control.pause()
         self._running.clear()
         self._queue.clear()
+        self._told.clear()
         self._non_stop = text == "1"
         control.stop_all(not self._non_stop)
         # In non-stop mode a pause is only for the clock: every hart is held as well.

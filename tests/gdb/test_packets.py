@@ -1,0 +1,162 @@
+"""What arrives at gdb's port: framing, and packets from somebody who means harm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hartwell.gdb import description, packets, registers, resume
+from hartwell.gdb.packets import PACKET_BYTES, Damaged, Decoder, Interrupt, Nack, Packet
+from hartwell.gdb.words import BadPacket, number
+from tests.gdb.conftest import Target
+
+LETTERS = "?gGpPmMXZzHTcCsSDRqQvk!bi"
+HEX = st.text("0123456789abcdefABCDEF,;:=-", max_size=40)
+NAMES = st.sampled_from([
+    "qXfer:features:read:target.xml:", "qXfer:threads:read::", "qXfer:memory-map:read::", "qXfer:exec-file:read::", "qRcmd,",
+    "vCont;", "vCont;r", "vFile:open:", "vFile:pread:", "vFile:fstat:", "vFile:close:", "qThreadExtraInfo,", "QNonStop:",
+    "qSupported:", "Qqemu.PhyMemMode:", "vStopped", "vCtrlC", "qfThreadInfo", "qC",
+])
+SAFE = st.one_of(  # all but what switches the machine off
+    st.binary(max_size=60).filter(lambda data: data[:1] not in (b"k", b"D", b"R") and data[:5] != b"vKill"),
+    st.builds(lambda letter, rest: (letter + rest).encode(), st.sampled_from("?gGpPmMXZzHTqQv!bi"), HEX),
+    st.builds(lambda name, rest: (name + rest).encode(), NAMES, HEX),
+)
+
+
+@given(st.lists(st.binary(max_size=100), max_size=5), st.data())
+def test_packets_arrive_however_they_are_cut(bodies: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(packets.encode(body) for body in bodies)
+    decoder, events = Decoder(), []
+    while stream:
+        cut = data.draw(st.integers(1, len(stream)))
+        events += decoder.feed(stream[:cut])
+        stream = stream[cut:]
+    assert events == [Packet(body) for body in bodies]
+
+
+@given(st.binary(max_size=300))
+def test_bytes_that_are_no_packets(stream: bytes) -> None:
+    assert all(isinstance(event, Packet | Interrupt | Damaged | Nack) for event in Decoder().feed(stream))
+
+
+def test_checksums_and_lengths() -> None:
+    decoder = Decoder()
+    assert [type(event) for event in decoder.feed(b"+$g#00\x03-$g#67")] == [Damaged, Interrupt, Nack, Packet]
+    long = b"$" + b"m" * (3 * PACKET_BYTES) + b"#00"
+    assert [type(event) for event in decoder.feed(long + b"$g#67")] == [Damaged, Packet]
+    assert list(decoder.feed(b"$gg$g#67")) == [Packet(b"g")]  # the first was cut off
+    decoder.checked = False
+    assert list(decoder.feed(b"$g#zz")) == [Packet(b"g")]
+
+
+def test_escapes() -> None:
+    assert packets.escape(b"a#b$c}d*") == b"a}\x03b}\x04c}]d}\x0a"
+    assert packets.unescape(b"a}\x03") == b"a#"
+    assert packets.unescape(b"a}") == b"a}"
+
+
+def test_the_target_description_is_whole() -> None:
+    tree = ElementTree.fromstring(description.target().replace('<!DOCTYPE target SYSTEM "gdb-target.dtd">', ""))
+    numbers = [int(reg.attrib["regnum"]) for reg in tree.iter("reg")]
+    assert numbers == list(range(registers.COUNT))
+    names = [feature.attrib["name"].rpartition(".")[2] for feature in tree.iter("feature")]
+    assert names == ["cpu", "fpu", "csr", "virtual"]
+    assert ElementTree.fromstring(description.memory_map()).tag == "memory-map"
+
+
+def test_resume_actions() -> None:
+    assert resume.parse(";s:2;c", 3) == {1: resume.Action("s"), 0: resume.Action("c"), 2: resume.Action("c")}
+    assert resume.parse(";r10,20:1;C05:-1", 2) == {0: resume.Action("r", 16, 32), 1: resume.Action("c")}
+    for wrong in ("", ";", ";x", ";s:9", ";r10", ";r1,z", ";c:-2"):
+        with pytest.raises(BadPacket):
+            resume.parse(wrong, 2)
+    with pytest.raises(BadPacket):
+        number("1" * 17)
+
+
+class Wire:
+    """The machine's end of a connection, without a socket."""
+
+    def __init__(self, target: Target) -> None:
+        self.target, self.sent = target, bytearray()
+        session = target.call(lambda: target.server.connect(self.sent.extend))
+        assert session
+        self.session = session
+
+    def say(self, data: bytes) -> bytes:
+        """The answer to one packet."""
+        self.sent.clear()
+        self.target.call(lambda: self.session.receive(packets.encode(data)))
+        return self.answer()
+
+    def answer(self) -> bytes:
+        """The last packet that came."""
+        found = [event.data for event in Decoder().feed(bytes(self.sent)) if isinstance(event, Packet)]
+        return found[-1] if found else b""
+
+
+@pytest.fixture
+def wire(target: Target) -> Iterator[Wire]:
+    made = Wire(target)
+    yield made
+    target.call(made.session.close)
+
+
+@pytest.mark.parametrize(("packet", "answer"), [
+    (b"m0,8", b"E14"), (b"m80000000,4", b"7f454c46"), (b"mzz,1", b"E01"), (b"m80000000", b"E01"),
+    (b"m80ffffff,10", b"00"), (b"m81000000,1", b"E14"),
+    (b"m80fffffe,2", b"0000"), (b"M80200000,2:zz", b"E01"), (b"M80200000,2:01", b"E01"),
+    (b"M80200000,2:0102", b"OK"), (b"X80200000,0:", b"OK"), (b"X80200000,1:ab", b"E01"), (b"Xffffffffffffffff,1:a", b"E14"),
+    (b"p20000", b"E22"), (b"p", b"E01"), (b"P0", b"E01"), (b"P20=zz", b"E01"), (b"Pffff=00", b"E22"), (b"G00", b"E22"),
+    (b"Z0,3,2", b"E28"), (b"Z2,0,0", b"E28"), (b"Z9,0,0", b""), (b"Z0", b"E01"), (b"z0,10,2", b"OK"),
+    (b"Hg9", b"E01"), (b"Hx1", b"E01"), (b"T2", b"OK"), (b"T3", b"E01"), (b"vCont;s:9", b"E01"), (b"vCont;q", b"E01"),
+    (b"qXfer:features:read:other.xml:0,10", b"E00"), (b"qXfer:features:read:target.xml:fffff,10", b"l"),
+    (b"qRcmd,zz", b"E01"), (b"QNonStop:2", b"E01"), (b"vFile:open:2f,0,0", b"F-1,2"), (b"vFile:pread:3,10,0", b"F-1,9"),
+    (b"vMustReplyEmpty", b""), (b"", b""), (b"\xff\xfe", b""), (b"qAttached", b"1"), (b"qC", b"QC1"),
+])
+def test_answers(wire: Wire, packet: bytes, answer: bytes) -> None:
+    assert wire.say(packet) == answer
+
+
+def test_a_watchpoint_table_that_is_full(wire: Wire) -> None:
+    answers = [wire.say(b"Z2,%x,8" % (0x80200000 + 8 * i)) for i in range(40)]
+    assert answers == [b"OK"] * 32 + [b"E28"] * 8
+
+
+def test_physical_memory(wire: Wire) -> None:
+    assert wire.say(b"qqemu.PhyMemMode") == b"0"
+    assert wire.say(b"Qqemu.PhyMemMode:1") == b"OK"
+    assert wire.say(b"m80000000,4") == b"7f454c46"
+
+
+def test_the_machine_survives_anything(target: Target) -> None:
+    """Fuzzed packets, in and out of frames: it answers afterwards, and runs."""
+    wire = Wire(target)
+
+    @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(SAFE, st.booleans())
+    def attack(data: bytes, framed: bool) -> None:
+        target.call(lambda: wire.session.receive(packets.encode(data) if framed else data))
+
+    attack()
+    target.call(lambda: wire.session.receive(b"#00"))  # ends what was begun
+    target.call(wire.session.close)
+    again = Wire(target)
+    assert again.say(b"p0").strip(b"0") == b""
+    target.call(again.session.close)
+    assert target.call(lambda: target.machine.state) == "running"
+
+
+async def test_only_loopback_is_listened_on(target: Target) -> None:
+    assert target.server.session is None
+    _, writer = await asyncio.open_connection("127.0.0.1", target.port)
+    assert writer.get_extra_info("peername")[0] == "127.0.0.1"
+    writer.close()
+    with pytest.raises(OSError):
+        await asyncio.open_connection("127.0.0.2", target.port)
