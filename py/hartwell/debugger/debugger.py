@@ -160,12 +160,11 @@ class Debugger:
 
     def rung(self) -> None:
         """A hart or a device has hit something (DOORBELL_DEBUG)."""
-        found = self.found()
-        if not found:
+        if not self.found():
             return
         if self.control.paused:
-            self.control.pause()  # the other harts may still be on their way
-            self._stop = found[0]
+            self.control.pause()  # harts may still be on their way, also those that have hit something
+            self._stop = self.found()[0]
             self._event.set()
         self._call()
 

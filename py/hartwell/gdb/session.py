@@ -448,7 +448,7 @@ class Session:
                     self.debugger.forget(None)
                     self._stop_harts(range(self.debugger.control.count), TRAP)
                 elif stop.hart in self._running and stop.hart not in self._told:
-                    self._notify(stop.hart, self._stop_reply(stop))
+                    self._stop_harts([stop.hart], TRAP)
         elif self._running and found and not (self._stepping and not self._stepping.done()):
             self._running.clear()
             self._report(found[0])
