@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         "--share", metavar="FOLDER[:ro]", help="a folder that the guest has at /mnt/host; with :ro it can't change it"
     )
     run.add_argument("--no-jit", dest="jit", action="store_false", help="interpret only")
+    run.add_argument("--gdb", type=int, metavar="PORT", help="let gdb connect to 127.0.0.1:PORT (0: any that is free)")
+    run.add_argument("--halt", action="store_true", help="start with every hart before its first instruction; gdb lets them go")
     run.set_defaults(act=_run)
 
     script = commands.add_parser(
@@ -78,11 +80,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks")
+    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks", "gdb", "halt")
     chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("kernel", "initrd", "firmware", "bare"):
         if name in chosen and not Path(chosen[name]).exists():
             raise HartwellError(f"--{name}: {chosen[name]} is not there")
+    if options.gdb is not None and not 0 <= options.gdb <= 65535:
+        raise HartwellError(f"--gdb {options.gdb}: a port is a number from 0 to 65535")
     if options.share:
         folder = Path(options.share.removesuffix(":ro")).resolve()
         if not folder.is_dir():

@@ -21,8 +21,8 @@ _early = bytearray()  # typed before the machine was there
 
 async def main(place: Platform, options: dict[str, Any]) -> int:
     """Boots with `options` (arguments of Machine.boot; "resize": [cols, rows];
-    "share": {"writable": bool} of the folder that the glue has mounted) and
-    stays until the machine stops; the process's exit status.
+    "share": {"writable": bool} of the folder that the glue has mounted; "gdb":
+    the port that it listens on) and stays until the machine stops; the process's exit status.
 
     With "script" there is no machine at first: that Python is run, with
     top-level await and with `Machine` in its names, as on the page; "arguments"
@@ -30,6 +30,7 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
     """
     platform.use(place)
     options = dict(options)
+    gdb = options.pop("gdb", None)
     if (script := options.pop("script", None)) is not None:
         return await _script(place, str(script), options.pop("arguments", None) or [""])
     if size := options.pop("resize", None):
@@ -41,6 +42,8 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
     except (HartwellError, FileNotFoundError) as error:
         print(f"hartwell: {type(error).__name__}: {error}", file=sys.stderr)
         return REFUSED
+    if gdb is not None:
+        print(f"hartwell: for gdb: target remote 127.0.0.1:{gdb}", file=sys.stderr, flush=True)
     machine.console.write(bytes(_early))
     _early.clear()
     code = await machine.wait()

@@ -138,6 +138,7 @@ def test_physical_memory(wire: Wire) -> None:
 def test_the_machine_survives_anything(target: Target) -> None:
     """Fuzzed packets, in and out of frames: it answers afterwards, and runs."""
     wire = Wire(target)
+    wire.say(b"?")
 
     @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(SAFE, st.booleans())
@@ -160,3 +161,13 @@ async def test_only_loopback_is_listened_on(target: Target) -> None:
     writer.close()
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.2", target.port)
+
+
+def test_a_browser_is_sent_away(target: Target) -> None:
+    """A page that makes its browser post packets to the port gets nowhere."""
+    wire = Wire(target)
+    post = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + packets.encode(b"M80200000,1:ff")
+    target.call(lambda: wire.session.receive(post))
+    assert wire.session.closed
+    assert wire.answer() == b""
+    assert target.machine.memory.read(0x8020_0000, 1) == b"\0"

@@ -14,6 +14,7 @@ import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 
+import { listen } from "./gdb.mjs";
 import { ByteBlob, download } from "../blob.mjs";
 import { createCore } from "../core.mjs";
 import { startPython, unpackWheel } from "../python.mjs";
@@ -195,30 +196,32 @@ function leave(code) {
 }
 
 async function main() {
-  const options = process.argv[2] ?? "{}";
-  const { share } = JSON.parse(options); // a mistake here is the caller's, better seen before Python is up
+  const options = JSON.parse(process.argv[2] ?? "{}"); // a mistake here is the caller's, better seen before Python is up
+  const { share } = options;
   const pyodide = await python();
   if (share) pyodide.mountNodeFS(SHARE, share.folder);
   pyodide.globals.set("_host", host);
-  pyodide.globals.set("_options", options);
-  const { run, write } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });
+  const { run, write, connect } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });
   listenToKeys(write);
-  leave(await run());
+  if (options.gdb !== undefined) options.gdb = await listen(options.gdb, connect);
+  leave(await run(JSON.stringify(options)));
 }
 
 const SET_UP = `
-def _set_up(host, options):
+def _set_up(host):
     import json
     import hartwell.headless as headless
+    from hartwell.platform import javascript_gdb
     from hartwell.platform.javascript import JavaScriptPlatform
 
     platform = JavaScriptPlatform(host)
     return {
-        "run": lambda: headless.main(platform, json.loads(options)),
+        "run": lambda options: headless.main(platform, json.loads(options)),
         "write": lambda data: headless.write(data.to_bytes()),
+        "connect": javascript_gdb.connect,
     }
 
-_set_up(globals().pop("_host"), globals().pop("_options"))
+_set_up(globals().pop("_host"))
 `;
 
 main().catch((error) => {

@@ -47,6 +47,7 @@ class Session:
         self.hart = 0  # of g, m and their like
         self.closed = False
         self._turn = 0
+        self._begun = False
         self._send = send
         self._last = b""
         self._decoder = Decoder()
@@ -68,7 +69,11 @@ class Session:
     # --- bytes ------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> None:
-        """What gdb sent."""
+        """What gdb sent.  A peer that does not begin as gdb does is sent away: a
+        browser, say, that a foreign page made speak to this port."""
+        if not self._begun and data[:1] not in (b"+", b"-", b"$", b"\x03"):
+            self.close()
+        self._begun = True
         for event in self._decoder.feed(data):
             if self.closed:
                 return
