@@ -6,6 +6,7 @@
 #include "syscon.h"
 #include "uart.h"
 #include "virtio_mmio.h"
+#include "vmgenid.h"
 
 struct Region {
     uint64_t base, size;
@@ -20,6 +21,7 @@ static const struct Region regions[] = {
     {0x02000000, 0x10000, aclint_read, aclint_write},
     {0x00101000, 0x1000, rtc_read, rtc_write},
     {0x00100000, 0x1000, syscon_read, syscon_write},
+    {0x00102000, 0x10, vmgenid_read, vmgenid_write},
 };
 
 static const struct Region *region_at(uint64_t pa, uint32_t size)

@@ -8,6 +8,7 @@
 #include "csr.h"
 #include "mmu.h"
 #include "ring.h"
+#include "snapshot.h"
 
 #ifndef __wasm__
 #include <time.h>
@@ -156,6 +157,7 @@ EXPORT void machine_reset(void)
     start_over();
     for (uint32_t i = 0; i < m->hart_count; i++)
         tlb_flush_all(hart_at(i));
+    ram_all_dirty();
     devices_reset();
 }
 

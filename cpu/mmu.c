@@ -8,6 +8,7 @@
 #include "bus.h"
 #include "csr.h"
 #include "debug.h"
+#include "snapshot.h"
 
 #define PAGE_SIZE 4096u
 #define PAGE_MASK (~(uint64_t)(PAGE_SIZE - 1))
@@ -34,22 +35,6 @@ static bool access_fault(struct Hart *h, uint64_t va, uint32_t access)
 static uint8_t *page_flags(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
 
 /* --- RAM ------------------------------------------------------------------- */
-
-/* Waits until the control plane has brought a page that a lazy wake left out. */
-static void page_await(struct Hart *h, uint32_t page)
-{
-    const uint8_t *flags = page_flags(page);
-    while (__atomic_load_n(flags, __ATOMIC_SEQ_CST) & PAGE_ABSENT) {
-        if (h)
-            atomic_set(&h->page_wanted, page + 1);
-        doorbell_ring(DOORBELL_PAGE);
-        word_wait(&MACHINE->absent_pages, atomic_get(&MACHINE->absent_pages), 1000000);
-        if (atomic_get(&MACHINE->control) == CONTROL_STOP)
-            break;
-    }
-    if (h)
-        atomic_set(&h->page_wanted, 0);
-}
 
 uint8_t *ram_at(uint64_t pa, uint64_t bytes)
 {
@@ -376,6 +361,16 @@ void tlb_drop_code_writes(struct Hart *h, uint32_t own)
                 drop_if_code(&entries[index[i]], index[i], own);
         }
     }
+}
+
+/* Every page leaves the write tables, so that its next write comes through the
+ * gate.  Only while the hart stands still. */
+void tlb_drop_writes(struct Hart *h)
+{
+    for (uint32_t set = 0; set < TLB_SETS; set++)
+        for (uint32_t global = 0; global < 2; global++)
+            if (h->set_ready >> set & 1)
+                journal_flush(h, set, TABLE_WRITE, global);
 }
 
 /* --- the gate -------------------------------------------------------------------- */

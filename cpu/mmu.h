@@ -81,6 +81,7 @@ void tlb_use_set(struct Hart *h, uint32_t set);
 void tlb_flush_all(struct Hart *h);
 void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
+void tlb_drop_writes(struct Hart *h); /* of another hart, too, while it stands still */
 
 /* Takes every page that now holds code out of the write tables.  For a page
  * that was in one, this hart may have written it unseen since it was marked:

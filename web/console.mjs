@@ -1,6 +1,7 @@
 /** The Linux console: an xterm.js terminal that the guest sees as its own. */
 
 import { FitAddon } from "./static/xterm/addon-fit.mjs";
+import { SerializeAddon } from "./static/xterm/addon-serialize.mjs";
 import { Unicode11Addon } from "./static/xterm/addon-unicode11.mjs";
 import { WebLinksAddon } from "./static/xterm/addon-web-links.mjs";
 import { WebglAddon } from "./static/xterm/addon-webgl.mjs";
@@ -10,6 +11,7 @@ import { settings } from "./settings.mjs";
 import { terminalTheme } from "./theme.mjs";
 
 const SCROLLBACK_LINES = 10000;
+const KEPT_LINES = 1000; // of it in a snapshot
 const SETTLE_MS = 80; // a dragged window tells the guest its size once, at rest
 const FONTS = '"JetBrains Mono", "Cascadia Mono", "SF Mono", Menlo, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
@@ -21,6 +23,9 @@ export class ConsoleElement extends HTMLElement {
   /** One-shot modifier of the touch keys: the next letter goes out as Ctrl+letter. */
   control = false;
   #fit = new FitAddon();
+  #serialize = new SerializeAddon();
+  #received = 0;
+  #quiet = 0;
 
   connectedCallback() {
     this.terminal = new Terminal({
@@ -35,6 +40,7 @@ export class ConsoleElement extends HTMLElement {
     });
     const { terminal } = this;
     terminal.loadAddon(this.#fit);
+    terminal.loadAddon(this.#serialize);
     terminal.loadAddon(new Unicode11Addon());
     terminal.unicode.activeVersion = "11";
     terminal.loadAddon(new WebLinksAddon(openLink));
@@ -71,9 +77,26 @@ export class ConsoleElement extends HTMLElement {
     this.terminal.focus();
   }
 
-  /** @param {Uint8Array} data */
-  write(data) {
-    this.terminal.write(data);
+  /**
+   * @param {Uint8Array} data
+   * @param {boolean} [quiet] what in it asks the terminal something is not answered
+   */
+  write(data, quiet = false) {
+    this.#received += data.length;
+    if (quiet) this.#quiet++;
+    this.terminal.write(data, () => quiet && this.#quiet--);
+  }
+
+  /**
+   * What the terminal shows, and how many bytes had been written to it by then.
+   * @returns {Promise<{position: number, text: string}>}
+   */
+  contents() {
+    const position = this.#received;
+    return new Promise((resolve) => {
+      // The call comes when all that was written before is drawn, and nothing of what follows.
+      this.terminal.write("", () => resolve({ position, text: this.#serialize.serialize({ scrollback: KEPT_LINES }) }));
+    });
   }
 
   /** Sends keys as if typed. @param {string} data */
@@ -83,6 +106,7 @@ export class ConsoleElement extends HTMLElement {
 
   /** @param {string} data */
   #send(data) {
+    if (this.#quiet) return;
     this.dispatchEvent(inputEvent(encoder.encode(data)));
   }
 

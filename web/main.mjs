@@ -67,8 +67,10 @@ function connect(supervisor) {
   });
   supervisor.addEventListener("console", (event) => {
     progress.done();
-    consoleElement.write(/** @type {CustomEvent} */ (event).detail.data);
+    const { data, quiet } = /** @type {CustomEvent} */ (event).detail;
+    consoleElement.write(data, quiet);
   });
+  supervisor.addEventListener("terminal", async () => supervisor.terminal(await consoleElement.contents()));
   supervisor.addEventListener("failed", (event) => {
     const { name, message } = /** @type {CustomEvent} */ (event).detail;
     show({ state: "stopped" });

@@ -6,7 +6,7 @@ import { counted, memoryInWords, mipsInWords, uptimeInWords } from "./words.mjs"
  * The "state" message of docs/contracts.md.
  *
  * @typedef {object} State
- * @property {"loading" | "running" | "paused" | "stopped" | "crashed"} state
+ * @property {"loading" | "running" | "paused" | "asleep" | "stopped" | "crashed"} state
  * @property {string} [image]
  * @property {number} [harts]
  * @property {number} [memory] bytes of RAM

@@ -2,7 +2,7 @@
  * The page's one line to the supervisor: calls that answer, events that tell.
  *
  * Events (CustomEvent, `detail` is the message of docs/contracts.md):
- * "ready", "state", "console", "progress", "print", "failed".
+ * "ready", "state", "console", "terminal", "progress", "print", "failed".
  */
 
 const SIGINT = 2;
@@ -111,6 +111,14 @@ export class Supervisor extends EventTarget {
   /** @param {Uint8Array} data keys, as the guest's terminal sends them */
   input(data) {
     this.#post({ type: "input", data });
+  }
+
+  /**
+   * Answers a "terminal" event.
+   * @param {{position: number, text: string}} shown
+   */
+  terminal({ position, text }) {
+    this.#post({ type: "terminal", position, text });
   }
 
   /**

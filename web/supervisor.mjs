@@ -70,6 +70,9 @@ function spawnWorker(module, listen, name) {
   return { post: (message) => worker.postMessage(message), terminate: () => worker.terminate() };
 }
 
+/** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
+const asked = [];
+
 /** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
 const host = {
   name: "browser",
@@ -82,8 +85,16 @@ const host = {
     const bytes = await download(url, source, report);
     return bytes && new ByteBlob(bytes);
   },
-  /** @param {Uint8Array} data */
-  console: (data) => post({ type: "console", data }, [data.buffer]),
+  /** What the page's terminal shows: JSON of {position, text}. @returns {Promise<string>} */
+  terminal: () => {
+    post({ type: "terminal" });
+    return new Promise((resolve) => asked.push(resolve));
+  },
+  /**
+   * @param {Uint8Array} data
+   * @param {boolean} quiet shown again: the terminal shall answer nothing
+   */
+  console: (data, quiet) => post({ type: "console", data, quiet }, [data.buffer]),
   /**
    * @param {string} kind
    * @param {string} json
@@ -148,6 +159,9 @@ async function start() {
       write(message.data);
     } else if (type === "resize") {
       resize(message.cols, message.rows);
+    } else if (type === "terminal") {
+      const { position, text } = message;
+      asked.shift()?.(JSON.stringify({ position, text }));
     } else if (type === "interrupt") {
       cancel();
       post({ type: "interrupted" });

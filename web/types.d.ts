@@ -46,6 +46,11 @@ declare module "*/addon-fit.mjs" {
     fit(): void;
   }
 }
+declare module "*/addon-serialize.mjs" {
+  export class SerializeAddon {
+    serialize(options?: { scrollback?: number }): string;
+  }
+}
 declare module "*/addon-unicode11.mjs" {
   export class Unicode11Addon {}
 }

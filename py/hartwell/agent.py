@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 from dataclasses import dataclass
+from typing import Any
 
 from hartwell.devices.console import VirtioConsole
 from hartwell.errors import HartwellError, MachineStopped, NotSupported
@@ -76,6 +77,21 @@ class Agent:
             self._calls.pop(number, None)
 
     # --- what the machine calls ---------------------------------------------
+
+    def saved(self) -> dict[str, Any]:
+        """For a snapshot.  Commands under way go on in the guest; nobody here waits for their ends."""
+        return {
+            "present": self.present, "next": self._next, "line": base64.b64encode(self._line).decode(),
+            "unsent": base64.b64encode(self._unsent).decode(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a snapshot."""
+        self._next = int(state.get("next", 1))
+        self._line[:] = base64.b64decode(str(state.get("line", "")))
+        self._unsent[:] = base64.b64decode(str(state.get("unsent", "")))
+        if state.get("present"):
+            self._hello.set()
 
     def push(self) -> None:
         """Sends what there is room for."""

@@ -51,10 +51,12 @@ class Ram:
         count = blob.size - source if count is None else count
         self.check(pa, count, what)
         self._core.place(blob, source, self._offset + pa - RAM_BASE, count)
+        self._core.call("ram_changed", pa, count)
 
     def fill(self, pa: int, count: int, what: str) -> None:
         self.check(pa, count, what)
         self._core.fill(self._offset + pa - RAM_BASE, 0, count)
+        self._core.call("ram_changed", pa, count)
 
     def check(self, pa: int, count: int, what: str) -> None:
         if pa < RAM_BASE or pa + count > self.end:
@@ -179,3 +181,4 @@ def load_bare(core: Core, blob: Blob, name: str, slots: list[int]) -> Start:
 def write(core: Core, pa: int, data: bytes) -> None:
     """Bytes into RAM at a guest physical address that is known to be there."""
     core.write(core.plan.values["ram_offset"] + pa - RAM_BASE, data)
+    core.call("ram_changed", pa, len(data))

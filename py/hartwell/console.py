@@ -8,6 +8,7 @@ speaks on it, before that to the UART.
 from __future__ import annotations
 
 import asyncio
+import base64
 import codecs
 import re
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from hartwell.devices.console import UartConsole, VirtioConsole
 from hartwell.errors import ConsoleTimeout, MachineStopped
+from hartwell.snapshot.transcript import Transcript
 
 HISTORY = 1 << 20  # characters kept for expect() and text()
 COLS, ROWS = 80, 24
@@ -35,6 +37,9 @@ class Console:
         self._typed = bytearray()
         self._news = asyncio.Event()
         self._ended = False
+        self.transcript = Transcript()
+        self.shown_before = 0
+        """Bytes of other machines' output that the page's terminal got before this one's first."""
         self.cols, self.rows = COLS, ROWS
 
     def write(self, text: str | bytes) -> None:
@@ -87,6 +92,21 @@ class Console:
             self._virtio.resize(self.cols, self.rows)
 
     # --- what the machine calls ---------------------------------------------
+
+    def saved(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {
+            **self.transcript.state(), "spoke": self._virtio_spoke, "typed": base64.b64encode(self._typed).decode(),
+            "screen": self.text(), "cols": self.cols, "rows": self.rows,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a snapshot."""
+        self.transcript.restore(state)
+        self._virtio_spoke = bool(state.get("spoke"))
+        self._typed[:] = base64.b64decode(str(state.get("typed", "")))
+        self.cols, self.rows = max(1, int(state.get("cols", COLS))), max(1, int(state.get("rows", ROWS)))
+        self._undrawn = [self.transcript.replay().decode(errors="replace")]
 
     def push(self) -> None:
         """Hands typed bytes to the guest, as many as it has room for."""

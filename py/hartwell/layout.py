@@ -36,6 +36,8 @@ PLIC_SOURCES = 64
 PLIC_CONTEXTS = 2 * MAX_HARTS  # hart h: M = 2h, S = 2h+1 (QEMU's order)
 MAX_BREAKPOINTS = 256
 MAX_WATCHPOINTS = 32
+PAGE_WAITERS = 16  # threads that may wait for an absent page
+SNAPSHOT_CHUNK = 65536  # bytes of RAM that are saved and fetched together
 
 MACHINE_BASE = 0x0010_0000
 HART_BASE = 0x0012_0000
@@ -147,6 +149,13 @@ STRUCTS: dict[str, list[Field]] = {
         ("breakpoint", "DebugBreakpoint", MAX_BREAKPOINTS),
         ("watchpoint", "DebugWatchpoint", MAX_WATCHPOINTS),
     ],
+    # --- snapshots (cpu/snapshot.c) ------------------------------------------
+    "Snapshot": [
+        ("generation", "u8", 16),  # vmgenid: new after every wake
+        ("requests", "u32"),  # rises with every page that somebody waits for; the storage worker watches it
+        ("wanted", "u32", PAGE_WAITERS),  # RAM page + 1 that a thread waits for, 0: nobody
+        ("pad", "u32"),
+    ],
     # --- machine ---------------------------------------------------------
     "Machine": [
         ("magic", "u32"), ("layout_version", "u32"),
@@ -163,6 +172,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("page_flags_offset", "u32"),  # u8 per RAM page, PAGE_*
         ("page_gen_offset", "u32"),  # u32 per RAM page: writes seen while it held code
         ("code_ring_offset", "u32"),
+        ("chunk_dirty_offset", "u32"),  # u8 per SNAPSHOT_CHUNK of RAM, from dirty_take
         ("blob_offset", "u32"), ("blob_bytes", "u32"),  # disk image in memory
         ("net_offset", "u32"), ("net_pad", "u32"),  # NET_AREA bytes for each card, see virtio_net.c
         ("total_bytes", "u32"),
@@ -187,6 +197,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("virtio", "Virtio", MAX_VIRTIO),
         ("debug_ring", "Ring"),
         ("debug", "Debug"),
+        ("snapshot", "Snapshot"),
     ],
     # --- hart ------------------------------------------------------------
     "Hart": [
@@ -256,6 +267,7 @@ CONSTANTS: dict[str, int] = {
     "MACHINE_MAGIC": 0x4C57_5448,  # "HTWL"
     "MAX_HARTS": MAX_HARTS, "MAX_VIRTIO": MAX_VIRTIO, "VIRTIO_QUEUES": VIRTIO_QUEUES,
     "MAX_BREAKPOINTS": MAX_BREAKPOINTS, "MAX_WATCHPOINTS": MAX_WATCHPOINTS,
+    "PAGE_WAITERS": PAGE_WAITERS, "SNAPSHOT_CHUNK": SNAPSHOT_CHUNK,
     "PLIC_SOURCES": PLIC_SOURCES, "PLIC_CONTEXTS": PLIC_CONTEXTS,
     "MACHINE_BASE": MACHINE_BASE, "HART_BASE": HART_BASE, "HART_STRIDE": HART_STRIDE,
     "STACK_BASE": STACK_BASE, "STACK_SIZE": STACK_SIZE,
@@ -425,6 +437,7 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("page_flags", pages)
     area("page_gen", 4 * pages)
     area("code_ring", 4 * CODE_RING_ENTRIES)
+    area("chunk_dirty", -(-ram_bytes // SNAPSHOT_CHUNK))
     area("fetch", 16 * FETCH_TLB_ENTRIES, each=True)
     area("journal", 4 * JOURNAL_ENTRIES * TLB_SETS * 4, each=True)
     area("slot_map", 2 * pages + 4 * DECODE_SLOTS * 2, each=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hartwell import boot, statistics
+from hartwell import boot, hibernation, statistics
 from hartwell import platform as platforms
 from hartwell.agent import Agent, Result
 from hartwell.boot import Start
@@ -31,7 +31,8 @@ from hartwell.links import Links
 from hartwell.memory import Memory
 from hartwell.ninep.backend import Folder
 from hartwell.platform import Core, Platform
-from hartwell.request import BARE_SLOTS, Request, Source, make_request
+from hartwell.request import BARE_SLOTS, Request, Source, make_request, renew, said
+from hartwell.snapshot.saver import Saver
 
 TICK_SECONDS = 0.5  # between two "state" events
 PAUSE_SECONDS = 5.0  # a hart comes to its next instruction within microseconds; a core may be busy
@@ -55,7 +56,15 @@ class Machine:
     files: Files
     halt_next_start = False
     """Does the next start, or reset, leave every hart at its first instruction?"""
+    name: str | None = None
+    """What it is called among sleeping machines; None until it has slept or was saved."""
+    checkpoint_error: str | None = None
+    """Why the last checkpoint failed; None when it did not."""
+    checkpoint_seconds: ClassVar[float | None] = None
+    """How often a machine on the page is saved while it runs; None: never."""
     _mips = 0.0
+    _lost: str | None = None  # why memory of a lazy wake did not come
+    _locked = False
 
     def __init__(self, core: Core, request: Request, place: Platform, links: Links) -> None:
         """Devices and memory; use `Machine.boot`."""
@@ -75,6 +84,7 @@ class Machine:
         self._devices: list[VirtioDevice] = []
         self._agent: Agent | None = None
         self.console = Console(*self._attach(), self._show)
+        self._saver = Saver(self)
 
     # --- life ---------------------------------------------------------------
 
@@ -128,15 +138,38 @@ class Machine:
                     place.emit("state", {"state": "stopped"})
             raise
         machine.jit, machine.halt_next_start = jit, halt
+        request.options = said(
+            image=image, kernel=kernel, initrd=initrd, append=append, firmware=firmware, bare=bare)
         if show:
             Machine.shown = machine
+            machine.console.shown_before = place.shown_bytes
             machine.console.resize(*cls.console_size)
         await machine._start()
+        machine._checkpoint()
         return machine
+
+    @classmethod
+    async def wake(
+        cls, name: str, *, lazy: bool = True, fork: bool = False, show: bool = True, platform: Platform | None = None
+    ) -> Machine:
+        """Wakes a sleeping machine; returns when its harts run, where they were.
+
+        lazy: memory comes as it is needed, and the rest behind.  With False
+        all of it is there first; the machine is the same.
+        fork: a copy, which belongs to no name; the sleeping one stays as it is.
+
+        Raises SnapshotNotFound, SnapshotCorrupt, SnapshotVersion, and
+        MachineInUse when it runs already, here or in another tab.
+        """
+        return await hibernation.wake_machine(cls, name, lazy=lazy, fork=fork, show=show, place=platform)
+
+    snapshots = staticmethod(hibernation.snapshots)
+    delete_snapshot = staticmethod(hibernation.delete_snapshot)
+    rename_snapshot = staticmethod(hibernation.rename_snapshot)
 
     @property
     def state(self) -> str:
-        """loading, running, paused, stopped or crashed."""
+        """loading, running, paused, asleep, stopped or crashed."""
         if self._state == "running" and self._core.load(_WORDS["control"]) == CONSTANTS["CONTROL_PAUSE"]:
             return "paused"
         return self._state
@@ -153,6 +186,10 @@ class Machine:
         when there is nothing to pause.
         """
         self._need_alive("paused")
+        self._halt()
+        self._tell()
+
+    def _halt(self) -> None:
         self._core.call("machine_pause")
         end = time.monotonic() + PAUSE_SECONDS
         while running := self._core.load(_WORDS["running_harts"]):
@@ -161,7 +198,9 @@ class Machine:
                 raise HartwellError(f"{running} harts did not come to rest within {PAUSE_SECONDS} s; the machine goes on")
             if self._core.load(_WORDS["stop_reason"]):
                 return
-        self._tell()
+
+    def _go(self) -> None:
+        self._core.call("machine_resume")
 
     def resume(self) -> None:
         """Goes on after pause()."""
@@ -169,6 +208,19 @@ class Machine:
         self._core.call("machine_resume")
         self._counted = (time.monotonic(), statistics.instructions(self._core))
         self._tell()
+
+    async def hibernate(self, name: str | None = None) -> None:
+        """Sends the machine to sleep as `name` (default: its own, or its image's).
+
+        It is in the store when this returns, and no longer here.  Raises
+        StorageFull or StorageFailed, and then it goes on.
+        """
+        await hibernation.hibernate(self, name)
+
+    async def checkpoint(self, name: str | None = None) -> None:
+        """Stores the machine as hibernate() does, and goes on: the guest stands
+        still for some milliseconds.  `Machine.wake` begins there after a crash."""
+        await hibernation.checkpoint(self, name)
 
     def reset(self) -> None:
         """As the reset button: RAM and disks keep what they hold, everything else begins anew."""
@@ -200,14 +252,18 @@ class Machine:
 
     async def close(self) -> None:
         """Pulls the plug and gives the memory back.  The machine is of no more use."""
+        await self._part("stopped")
+
+    async def _part(self, state: str) -> None:
         if self.alive:
             self._core.call("machine_stop", CONSTANTS["STOP_POWEROFF"], 0)
             await self._stopped(PAUSE_SECONDS)
-        self._finish("stopped")
+        self._finish(state)
         for task in self._tasks:
             task.cancel()
         self._links.close()
         self._core.terminate()
+        await hibernation.release(self)
         if Machine.shown is self:
             Machine.shown = None
 
@@ -278,6 +334,28 @@ class Machine:
         self._tell()
         self.debugger.started()
 
+    async def _wake_up(self, paused: bool) -> None:
+        """From the memory of a snapshot to harts that run (or stand still as they did)."""
+        self._state = "running"
+        await self._core.start_harts()
+        if not paused:
+            self._go()
+        self._counted = (time.monotonic(), statistics.instructions(self._core))
+        self.debugger.started()
+        self._spawn(self._serve())
+        self._spawn(self._tick())
+        self._checkpoint()
+        self._tell()
+
+    def _checkpoint(self) -> None:
+        if self.checkpoint_seconds and Machine.shown is self:
+            self._spawn(hibernation.keep_checkpoints(self, self.checkpoint_seconds))
+
+    async def _fall_asleep(self) -> None:
+        """What is in the store need not be here."""
+        self._state = "asleep"
+        await self._part("asleep")
+
     def _load(self) -> Start:
         request = self._request
         if request.bare:
@@ -324,7 +402,7 @@ class Machine:
         if reason == "REBOOT":
             self._spawn(self._restart())
         elif reason == "CRASH":
-            self.error = core.failure or "the guest asked for a stop because of a failure"
+            self.error = core.failure or self._lost or "the guest asked for a stop because of a failure"
             self._finish("crashed")
         else:
             self._finish("stopped")
@@ -335,6 +413,7 @@ class Machine:
                 task.cancel()
         self._core.call("machine_reset")
         try:
+            await renew(self._request, self._platform)
             await self._start()
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
             self.error = str(error)
@@ -378,6 +457,7 @@ class Machine:
         })
 
     def _show(self, data: bytes) -> None:
+        self.console.transcript.add(data)
         if Machine.shown is self:
             self._platform.emit("console", {"data": data})
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hartwell.errors import BadAddress
-from hartwell.layout import PAGE, RAM_BASE
+from hartwell.layout import PAGE, RAM_BASE, field
 from hartwell.platform import Core
 
 _UNMAPPED = (1 << 64) - 1
 _MASK64 = (1 << 64) - 1
 READ, WRITE, FETCH = 0, 1, 2
+_ABSENT = field("Machine.absent_pages").offset
 
 
 class Memory:
@@ -24,11 +25,15 @@ class Memory:
 
     def read(self, paddr: int, count: int) -> bytes:
         """`count` bytes of RAM at a guest physical address.  BadAddress outside."""
-        return self._core.read(self._place(paddr, count), count)
+        place = self._place(paddr, count)
+        self._await(paddr, count)
+        return self._core.read(place, count)
 
     def write(self, paddr: int, data: bytes) -> None:
         """Writes RAM at a guest physical address; decoded code is told.  BadAddress outside."""
-        self._core.write(self._place(paddr, len(data)), data)
+        place = self._place(paddr, len(data))
+        self._await(paddr, len(data))
+        self._core.write(place, data)
         self._core.call("ram_changed", paddr, len(data))
 
     def read_virtual(self, vaddr: int, count: int, hart: int = 0) -> bytes:
@@ -58,6 +63,11 @@ class Memory:
                 raise BadAddress(f"virtual address {vaddr & _MASK64:#x} is not mapped on hart {hart} now")
             yield pa, size
             vaddr, count = vaddr + size, count - size
+
+    def _await(self, paddr: int, count: int) -> None:
+        """Memory that a lazy wake has yet to bring comes first."""
+        if self._core.load(_ABSENT):
+            self._core.call("ram_await", paddr, count)
 
     def _place(self, paddr: int, count: int) -> int:
         if count < 0 or paddr < RAM_BASE or paddr + count > RAM_BASE + self.size:

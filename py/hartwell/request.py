@@ -48,6 +48,10 @@ class Request:
     append: str = ""
     firmware: Blob | None = None
     disks: list[Disk] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    """What Machine.boot was given, as far as it can be said again after a sleep."""
+    stale: bool = False
+    """Of a machine that woke: what it is started from must be fetched first."""
 
 
 async def make_request(
@@ -107,6 +111,36 @@ async def make_request(
         firmware=None if firmware is None else await _fetch(platform, firmware),
         disks=placed,
     )
+
+
+def said(**sources: Source | None) -> dict[str, str]:
+    """Those arguments of Machine.boot that are names; bytes are not kept."""
+    return {name: str(value) for name, value in sources.items() if isinstance(value, (str, Path))}
+
+
+async def renew(request: Request, platform: Platform) -> None:
+    """Before a machine that woke starts from the beginning: fetches what it was started from.
+
+    Raises as make_request does, and BadConfiguration where bytes were given to
+    Machine.boot, which no snapshot keeps.
+    """
+    if not request.stale:
+        return
+    said = request.options or {"image": request.name}
+    try:
+        fresh = await make_request(
+            platform, harts=request.plan.harts, memory=request.plan.ram_bytes, disks=(), image=said.get("image"),
+            kernel=said.get("kernel"), initrd=said.get("initrd"), append=said.get("append"),
+            firmware=said.get("firmware"), bare=said.get("bare"),
+        )
+    except HartwellError as error:
+        raise BadConfiguration(
+            f"{request.name}: this machine woke from a snapshot, and what it was booted from is not at hand ({error}); "
+            "boot a new one"
+        ) from None
+    for name in ("kernel", "kernel_name", "initrd", "append", "firmware"):
+        setattr(request, name, getattr(fresh, name))
+    request.stale = False
 
 
 def _append(image: str | None, given: str | None) -> str:

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,12 +137,11 @@ print(json.dumps([told, any(core.read(ram, 65536))]))
     assert told[1] is False
 
 
-def run_in_node(code: str, data: Path) -> dict[str, object]:
+def run_in_node(code: str, data: Path) -> Any:
     """Runs Python in Hartwell's Node host; the JSON that it prints last."""
     command = [str(node.find()), str(ROOT / "web/node/host.mjs"), json.dumps({"script": code})]
     environment = {**os.environ, "HARTWELL_DATA": str(data)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL)
     if done.returncode:
         pytest.fail(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    return json.loads(done.stdout.splitlines()[-1])

@@ -231,7 +231,7 @@ def test_devices_do_not_share_addresses_or_interrupts(tree: Node) -> None:
     spans = sorted((reg[1], reg[1] + reg[3]) for reg in (cells(node.properties["reg"]) for node in soc))
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
     irqs = [cells(node.properties["interrupts"])[0] for node in soc if "interrupts" in node.properties]
-    assert len(set(irqs)) == len(irqs) == MAX_VIRTIO + 2
+    assert len(set(irqs)) == len(irqs) == MAX_VIRTIO + 3  # UART, RTC, vmgenid
     assert all(0 < irq < PLIC_SOURCES for irq in irqs)
     for node in soc:
         assert int(node.name.split("@")[1], 16) == cells(node.properties["reg"])[1]

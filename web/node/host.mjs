@@ -101,6 +101,8 @@ const host = {
       : ((await readIfThere(source)) ?? (await readIfThere(path.join(STATIC, source))));
     return bytes && new ByteBlob(bytes);
   },
+  /** There is no page to ask. */
+  terminal: async () => "null",
   /** @param {Uint8Array} data */
   console: (data) => void process.stdout.write(data),
   /**

@@ -92,6 +92,20 @@ export class StorageClient {
     return this.ask("load", { memory: core.memory.buffer, digests, ranges }, hear);
   }
 
+  /**
+   * Fills chunks of guest RAM while harts run; see stream.mjs.
+   *
+   * @param {any} core
+   * @param {Uint8Array} digests 32 bytes each
+   * @param {number[]} chunks their places in RAM, in 64 KiB
+   * @param {number[]} order what was touched first the last time
+   * @param {string} places JSON of stream.mjs's Places
+   * @returns {Promise<number[]>} the chunks that were waited for
+   */
+  stream(core, digests, chunks, order, places) {
+    return this.ask("stream", { memory: core.memory.buffer, digests, chunks, order, places: JSON.parse(places) });
+  }
+
   /** From here to end(), no chunk is dropped that no record names yet. @returns {Promise<number>} */
   begin = () => this.ask("begin");
   /** @param {number} guard what begin() gave */

@@ -11,6 +11,7 @@
 import { listen, post } from "../port.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
 import { CHUNK } from "./store.mjs";
+import { stream } from "./stream.mjs";
 import { Zstd } from "./zstd.mjs";
 
 const inBrowser = typeof WorkerGlobalScope !== "undefined";
@@ -52,6 +53,7 @@ const operations = {
     const list = pieces(ranges, memory.byteLength);
     await keeper.load(memory, digests, list, keeper.source, undefined, (done, total) => tell("progress", { done, total }));
   },
+  stream: (keeper, message) => stream(keeper, keeper.source, message),
   begin: ({ store }) =>
     new Promise((resolve, reject) => {
       const hold = () =>

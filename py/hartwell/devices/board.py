@@ -13,6 +13,7 @@ from hartwell.layout import MAX_VIRTIO, PLIC_SOURCES, RAM_BASE
 
 SYSCON = 0x0010_0000
 RTC, RTC_IRQ = 0x0010_1000, 11
+VMGENID, VMGENID_IRQ, VMGENID_BYTES = 0x0010_2000, 12, 16
 ACLINT = 0x0200_0000
 PLIC = 0x0C00_0000
 UART, UART_IRQ = 0x1000_0000, 10
@@ -101,6 +102,10 @@ def device_tree(
     )
     soc.add(
         f"rtc@{RTC:x}", compatible="google,goldfish-rtc", reg=cells64(RTC, 0x1000), interrupts=RTC_IRQ,
+        interrupt_parent=plic,
+    )
+    soc.add(
+        f"rng@{VMGENID:x}", compatible="microsoft,vmgenid", reg=cells64(VMGENID, VMGENID_BYTES), interrupts=VMGENID_IRQ,
         interrupt_parent=plic,
     )
     soc.add(

@@ -19,6 +19,8 @@ out of `serve`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hartwell.devices.slot import FEATURE_INDIRECT, put_virtio
 from hartwell.errors import BadConfiguration
 from hartwell.layout import CONSTANTS, RAM_BASE, VIRTIO_QUEUES, field
@@ -117,8 +119,10 @@ class VirtioDevice:
             field("Machine.virtio.queue.notified", slot, index).offset
             for index in range(min(self.queue_count, VIRTIO_QUEUES))
         ]
+        self._absent = field("Machine.absent_pages").offset
         self._resets = self.resets
         self._config_writes = core.load(self._config_written)
+        self._open: dict[tuple[int, int], Chain] = {}
 
     @property
     def resets(self) -> int:
@@ -147,7 +151,43 @@ class VirtioDevice:
     def on_config(self, config: bytes) -> None:
         """The driver wrote to the config, which is `config` now."""
 
+    def saved(self) -> Any:
+        """What a snapshot is to keep of this object, as JSON has it; the slot and guest RAM are kept anyway."""
+        return None
+
+    def restored(self, state: Any) -> None:
+        """After a wake: what `saved` gave; None when it was made by a version that gave nothing."""
+
+    def on_woken(self, queue: int, chain: Chain) -> None:
+        """After a wake: a request that was taken and not completed when the machine fell asleep."""
+        self.on_request(queue, chain)
+
     # --- what the supervisor calls ----------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Is a request under way that a sleep should wait for?  A device that
+        keeps chains until it has something to say overrides this."""
+        return bool(self._open)
+
+    def state(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {"open": sorted(self._open), "own": self.saved()}
+
+    def woken(self, state: dict[str, Any]) -> None:
+        """From a snapshot, before harts run."""
+        self._resets = self.resets
+        self._config_writes = self.core.load(self._config_written)
+        self._open.clear()
+        self.restored(state.get("own"))
+        for queue, head in state.get("open", ()):
+            if 0 <= queue < len(self._notified):
+                try:
+                    self.on_woken(queue, self._opened(queue, head))
+                except BrokenQueue:
+                    self.core.call("virtio_needs_reset", self.slot, self._resets)
+        for notified in self._notified:
+            self.core.store(notified, 1)  # the doorbell may have been on its way
 
     def serve(self) -> bool:
         """Takes what the driver has notified; True when there was anything."""
@@ -155,6 +195,7 @@ class VirtioDevice:
         resets = self.resets
         if reset := resets != self._resets:
             self._resets = resets
+            self._open.clear()
             self.on_reset()
         if (writes := self.core.load(self._config_written)) != self._config_writes:
             self._config_writes = writes
@@ -181,10 +222,16 @@ class VirtioDevice:
             return None
         if head == TAKE_BAD:
             raise BrokenQueue("more chains made available than the queue has")
-        return Chain(self, queue, head, self._resets, self._follow(queue, head))
+        return self._opened(queue, head)
+
+    def _opened(self, queue: int, head: int) -> Chain:
+        chain = self._open[queue, head] = Chain(self, queue, head, self._resets, self._follow(queue, head))
+        return chain
 
     def give(self, queue: int, resets: int, head: int, written: int) -> None:
         """Puts a chain into the used ring; `Chain.complete` calls it."""
+        if resets == self._resets:
+            self._open.pop((queue, head), None)
         self.core.call("virtio_give", self.slot, queue, resets, head, written)
 
     def read_config(self) -> bytes:
@@ -207,11 +254,17 @@ class VirtioDevice:
 
     def read_ram(self, pa: int, count: int) -> bytes:
         """Guest physical bytes; BrokenQueue outside RAM."""
-        return self.core.read(self._place(pa, count), count)
+        place = self._place(pa, count)
+        if self.core.load(self._absent):
+            self.core.call("ram_await", pa, count)
+        return self.core.read(place, count)
 
     def write_ram(self, pa: int, data: bytes) -> None:
         """Writes guest physical bytes; BrokenQueue outside RAM."""
-        self.core.write(self._place(pa, len(data)), data)
+        place = self._place(pa, len(data))
+        if self.core.load(self._absent):
+            self.core.call("ram_await", pa, len(data))
+        self.core.write(place, data)
         self.core.call("ram_written", pa, len(data))
 
     def _place(self, pa: int, count: int) -> int:

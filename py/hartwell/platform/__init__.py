@@ -87,6 +87,13 @@ class Platform(Protocol):
     store: Store | None
     """What keeps things over a restart (hartwell.platform.store); None where nothing does."""
 
+    shown_bytes: int
+    """Bytes of "console" events so far."""
+
+    async def terminal(self) -> tuple[int, str] | None:
+        """What the page's terminal shows, as text with escape sequences, and how
+        many bytes of "console" events it had seen by then; None without a page."""
+
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
 
@@ -99,7 +106,7 @@ class Platform(Protocol):
 
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the command line) of an event: "console"
-        {data: bytes}, "state" {...}, "progress" {what, loaded, total}."""
+        {data: bytes, quiet: it is shown again, no answer is wanted}, "state" {...}, "progress" {what, loaded, total}."""
 
 
 _current: Platform | None = None

@@ -156,6 +156,7 @@ class JavaScriptPlatform:
         self.host = host
         self.name = str(host.name)
         self.store: Store | None = JavaScriptStore(host.store)
+        self.shown_bytes = 0
 
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
@@ -184,6 +185,11 @@ class JavaScriptPlatform:
             raise FileNotFoundError(f"{source}: not found")
         return JavaScriptBlob(found)
 
+    async def terminal(self) -> tuple[int, str] | None:
+        """What the page's terminal shows; see `platform.Platform`."""
+        answer = json.loads(await self.host.terminal())
+        return (int(answer["position"]), str(answer["text"])) if answer else None
+
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""
         return PythonBlob(data)
@@ -191,7 +197,8 @@ class JavaScriptPlatform:
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the terminal) of an event."""
         if kind == "console":
-            self.host.console(to_js(payload["data"]))
+            self.shown_bytes += len(payload["data"])
+            self.host.console(to_js(payload["data"]), bool(payload.get("quiet")))
         else:
             self.host.emit(kind, json.dumps(dict(payload)))
 

@@ -9,6 +9,7 @@ from typing import Any
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, StorageFailed, StorageFull
+from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core
 from hartwell.platform.store import Range, Record, Report, Room, Saved
 
@@ -59,6 +60,19 @@ class JavaScriptStore:
             await _done(self._client.load(_of(core), to_js(digests), _flat(ranges), listener))
         finally:
             listener.destroy()
+
+    async def stream(self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int]) -> list[int]:
+        """Fills chunks of guest RAM while the machine runs."""
+        values = core.plan.values
+        places = {
+            "ram": values["ram_offset"], "ramBytes": core.plan.ram_bytes, "flags": values["page_flags_offset"],
+            "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
+            "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
+        }
+        touched = await _done(
+            self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places))
+        )
+        return [int(index) for index in touched.to_py()]
 
     async def begin(self) -> int:
         """From here to end() no chunk is dropped."""

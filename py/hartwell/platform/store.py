@@ -75,6 +75,12 @@ class Store(Protocol):
     async def load(self, core: Core, digests: bytes, ranges: Sequence[Range], *, report: Report | None = None) -> None:
         """Brings chunks back, each held to its digest before a byte is placed."""
 
+    async def stream(self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int]) -> list[int]:
+        """Fills chunks of guest RAM while the machine runs: those that a thread
+        waits for at once, then `order`, then the rest.  `chunk_absent` was
+        called for each before.  The chunks that were waited for, in their order.
+        """
+
     async def begin(self) -> int:
         """Until end(), no chunk is dropped, so that saved ones wait safely for their record."""
 

@@ -304,6 +304,11 @@ class WasmtimePlatform:
 
     name = "wasmtime"
     store: Store | None = None  # a test may put one here
+    shown_bytes = 0
+
+    async def terminal(self) -> tuple[int, str] | None:
+        """There is none."""
+        return None
 
     def __init__(
         self, cpu: str | Path, static: str | Path, on_event: Callable[[str, Mapping[str, Any]], None] | None = None

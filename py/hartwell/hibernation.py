@@ -1,0 +1,190 @@
+"""Sleep and wake, as `Machine` offers them.  docs/hibernation.md."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hartwell import platform as platforms
+from hartwell.errors import BadConfiguration, MachineInUse, MachineStopped, SnapshotNotFound, StorageFull
+from hartwell.platform import Platform
+from hartwell.snapshot.manifest import NAME_LENGTH
+from hartwell.snapshot.saver import KIND
+from hartwell.snapshot.wake import lock_name, need_store, read_manifest, wake
+
+if TYPE_CHECKING:
+    from hartwell.machine import Machine
+
+SPARE_BYTES = 16 << 20  # left free for the manifest and for others
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A sleeping machine, as the shelf shows it."""
+
+    name: str
+    image: str
+    harts: int
+    memory: int  # bytes
+    stored: int  # bytes of its chunks; other snapshots may share them
+    time: float  # seconds since the Unix epoch
+    screen: str  # the text its console showed
+    cols: int
+    identity: str
+
+
+async def hibernate(machine: Machine, name: str | None) -> None:
+    """See Machine.hibernate."""
+    await _take(machine, name, end=True)
+    await machine._fall_asleep()
+
+
+async def checkpoint(machine: Machine, name: str | None) -> None:
+    """See Machine.checkpoint."""
+    await _take(machine, name, end=False)
+
+
+async def _take(machine: Machine, name: str | None, *, end: bool) -> None:
+    if not machine.alive:
+        raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
+    place = machine._platform
+    store = need_store(place)
+    if name is None:
+        name = machine.name or await free_name(place, machine.image)
+    check_name(name)
+    await _own(machine, place)
+    room = await store.room()
+    if room.quota and machine._saver.changed // 2 > room.quota - room.used - SPARE_BYTES:
+        raise StorageFull(
+            f"about {machine._saver.changed >> 20} MB are to be stored as {name!r}, and "
+            f"{max(0, room.quota - room.used) >> 20} MB of storage are left; delete sleeping machines you no longer need. "
+            "The machine goes on, nothing was lost"
+        )
+    for record in await store.records(KIND):
+        if record.name == name and _about(record.about).get("identity") != machine._saver.identity:
+            raise BadConfiguration(f"another machine sleeps as {name!r}; delete or rename it, or take another name")
+
+    def report(done: int, total: int) -> None:
+        if end:
+            place.emit("progress", {"what": f"storing {name}", "loaded": done, "total": total})
+
+    await machine._saver.take(name, end=end, report=report)
+    machine.name = name
+
+
+async def _own(machine: Machine, place: Platform) -> None:
+    """Takes the machine's lock, which a machine that was booted does not have yet."""
+    if not machine._locked:
+        if not await need_store(place).lock(lock_name(machine._saver.identity)):
+            raise MachineInUse("this machine is saved by another tab at this moment")
+        machine._locked = True
+
+
+async def release(machine: Machine) -> None:
+    """The machine ended: its lock is free."""
+    if machine._locked and machine._platform.store is not None:
+        machine._locked = False
+        await machine._platform.store.unlock(lock_name(machine._saver.identity))
+
+
+async def wake_machine(
+    kind: type[Machine], name: str, *, lazy: bool, fork: bool, show: bool, place: Platform | None
+) -> Machine:
+    """See Machine.wake."""
+    place = place or platforms.current()
+    manifest = await read_manifest(need_store(place), name)
+    manifest.name = name  # it may have been renamed
+    before = kind.shown
+    if show and (before is None or not before.alive):
+        place.emit("state", {"state": "loading", "image": manifest.image})
+    try:
+        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show)
+    except BaseException:
+        if show:
+            if kind.shown is not None:
+                kind.shown._tell()
+            else:
+                place.emit("state", {"state": "stopped"})
+        raise
+
+
+async def snapshots(place: Platform | None = None) -> list[Snapshot]:
+    """The sleeping machines, the newest first."""
+    store = need_store(place or platforms.current())
+    found = []
+    for record in await store.records(KIND):
+        about = _about(record.about)
+        found.append(Snapshot(
+            record.name, str(about.get("image", "")), _whole(about, "harts"), _whole(about, "memory"),
+            _whole(about, "stored"), float(about.get("time") or record.time), str(about.get("screen", "")),
+            _whole(about, "cols") or 80, str(about.get("identity", "")),
+        ))
+    return sorted(found, key=lambda one: -one.time)
+
+
+async def delete_snapshot(name: str, place: Platform | None = None) -> None:
+    """Deletes a sleeping machine and what only it needed.  SnapshotNotFound."""
+    store = need_store(place or platforms.current())
+    if not await store.drop_record(KIND, name):
+        raise SnapshotNotFound(f"no machine sleeps here by the name {name!r}")
+    await store.collect()
+
+
+async def rename_snapshot(name: str, new: str, place: Platform | None = None) -> None:
+    """Gives a sleeping machine another name.  SnapshotNotFound; BadConfiguration when `new` is taken."""
+    check_name(new)
+    store = need_store(place or platforms.current())
+    manifest = await read_manifest(store, name)
+    if await store.get_record(KIND, new) is not None:
+        raise BadConfiguration(f"another machine sleeps as {new!r} already")
+    manifest.name = new
+    await store.put_record(KIND, new, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
+    await store.drop_record(KIND, name)
+
+
+async def free_name(place: Platform, wish: str) -> str:
+    """`wish`, or with a number behind it when a machine sleeps by that name."""
+    taken = {record.name for record in await need_store(place).records(KIND)}
+    number = 1
+    name = wish or "machine"
+    while name in taken:
+        number += 1
+        name = f"{wish} {number}"
+    return name
+
+
+def check_name(name: str) -> None:
+    """BadConfiguration for what is no name."""
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable() or name != name.strip():
+        raise BadConfiguration(f"{name!r} is no name for a sleeping machine: 1 to {NAME_LENGTH} printable characters are")
+
+
+async def keep_checkpoints(machine: Machine, seconds: float) -> None:
+    """Saves a running machine every `seconds`, when there is something to save."""
+    while machine.alive:
+        await asyncio.sleep(seconds)
+        if machine.state != "running" or not machine._saver.changed:
+            continue
+        try:
+            await checkpoint(machine, None)
+            machine.checkpoint_error = None
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the next one may succeed; the machine goes on
+            machine.checkpoint_error = f"{type(error).__name__}: {error}"
+            machine._platform.emit("checkpoint", {"error": machine.checkpoint_error})
+
+
+def _about(text: str) -> dict[str, Any]:
+    try:
+        about = json.loads(text)
+    except ValueError:
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _whole(about: dict[str, Any], name: str) -> int:
+    value = about.get(name)
+    return value if isinstance(value, int) else 0

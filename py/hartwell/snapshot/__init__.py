@@ -1,0 +1,11 @@
+"""Hibernation: machines that go to sleep in the store and wake where they were.
+
+    structures.py   struct Machine and struct Hart as bytes, and back, over versions
+    manifest.py     the text of a snapshot: written, read, checked
+    saver.py        takes snapshots of a machine that runs
+    wake.py         makes a machine of a snapshot
+    shelf.py        the sleeping machines: list, rename, delete
+
+docs/snapshot-format.md specifies what is stored, docs/hibernation.md what is
+promised.  Nothing but saver and wake knows a machine; none knows a platform.
+"""

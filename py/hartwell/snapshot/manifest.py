@@ -1,0 +1,192 @@
+"""The text of a snapshot: docs/snapshot-format.md.
+
+One line, `hartwell-snapshot FORMAT SHA256`, then JSON in ASCII whose
+bytes have that digest.  Everything in it is hostile until `parse` has checked it; what
+comes out is safe to build a machine from.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion
+from hartwell.layout import PAGE, plan_memory
+from hartwell.platform.store import CHUNK, DIGEST, ZEROS
+from hartwell.snapshot.structures import Description, description
+
+FORMAT = 1
+LARGEST_TEXT = 64 << 20
+NAME_LENGTH = 200
+_HEAD = re.compile(r"hartwell-snapshot (\d{1,9}) ([0-9a-f]{64})\n")
+_AREAS = ("ram", "rings", "blob")
+
+
+@dataclass
+class Area:
+    """A part of linear memory: `chunks` has the digest and stored size of each chunk that is not zero."""
+
+    size: int  # bytes
+    chunks: dict[int, tuple[bytes, int]] = field(default_factory=dict)
+
+    def length(self, index: int) -> int:
+        """Bytes of a chunk; the last one may be shorter."""
+        return min(CHUNK, self.size - index * CHUNK)
+
+
+@dataclass
+class Manifest:
+    """All that a snapshot says."""
+
+    identity: str  # of the machine, for locks; forks have others
+    name: str
+    image: str
+    harts: int
+    memory: int  # bytes
+    bare: bool
+    firmware: bool
+    options: dict[str, Any]  # what Machine.boot was given, as far as it can be said again
+    disks: list[dict[str, Any]]  # {"name", "bytes"} of those in the blob area
+    structures: dict[str, bytes]
+    areas: dict[str, Area]
+    devices: dict[str, Any] = field(default_factory=dict)  # slot -> state of a device in Python
+    console: dict[str, Any] = field(default_factory=dict)
+    agent: dict[str, Any] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)  # chunks of RAM in the order of their first touch
+    paused: bool = False
+    time: float = 0.0  # seconds since the Unix epoch, when the machine stood still
+    layout: Description = field(default_factory=description)
+
+    # --- text ---------------------------------------------------------------
+
+    def text(self) -> str:
+        """The manifest as it is stored."""
+        body = json.dumps({
+            "machine": {
+                "identity": self.identity, "name": self.name, "image": self.image, "harts": self.harts,
+                "memory": self.memory, "bare": self.bare, "firmware": self.firmware, "options": self.options,
+                "disks": self.disks, "paused": self.paused, "time": self.time,
+            },
+            "layout": self.layout,
+            "structures": {name: base64.b64encode(data).decode() for name, data in self.structures.items()},
+            "areas": {
+                name: {"bytes": area.size, "chunks": [[i, d.hex(), size] for i, (d, size) in sorted(area.chunks.items())]}
+                for name, area in self.areas.items()
+            },
+            "order": self.order, "devices": self.devices, "console": self.console, "agent": self.agent,
+        }, separators=(",", ":"))
+        return f"hartwell-snapshot {FORMAT} {hashlib.sha256(body.encode()).hexdigest()}\n{body}"
+
+    def refs(self) -> bytes:
+        """The digests it needs, for the store."""
+        digests = {digest for area in self.areas.values() for digest, _ in area.chunks.values()}
+        return b"".join(sorted(digests))
+
+    def stored(self) -> int:
+        """Bytes of its chunks as stored, equal ones once."""
+        return sum({digest: size for area in self.areas.values() for digest, size in area.chunks.values()}.values())
+
+    def about(self) -> str:
+        """What the shelf shows, as JSON."""
+        return json.dumps({
+            "identity": self.identity, "image": self.image, "harts": self.harts, "memory": self.memory,
+            "stored": self.stored(), "time": self.time, "screen": str(self.console.get("screen", "")),
+            "cols": self.console.get("cols", 80),
+        })
+
+
+def parse(text: str, called: str) -> Manifest:
+    """Reads a manifest; `called` names it in errors.
+
+    Raises SnapshotVersion for a format of the future, SnapshotCorrupt for
+    everything else that is not as it must be.
+    """
+    if len(text) > LARGEST_TEXT:
+        raise SnapshotCorrupt(f"{called}: its manifest has {len(text)} characters, more than any real one")
+    head = _HEAD.match(text)
+    if not head:
+        raise SnapshotCorrupt(f"{called}: its manifest does not begin with 'hartwell-snapshot', a number and a digest")
+    if int(head[1]) != FORMAT:
+        raise SnapshotVersion(
+            f"{called}: it is in format {head[1]}, this Hartwell reads format {FORMAT}; wake it with the version that made it"
+        )
+    body = text[head.end() :]
+    found = hashlib.sha256(body.encode(errors="replace")).hexdigest()
+    if found != head[2]:
+        raise SnapshotCorrupt(f"{called}: its manifest is damaged (SHA-256 {found[:16]}..., written was {head[2][:16]}...)")
+    try:
+        return _manifest(json.loads(body), called)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise SnapshotCorrupt(f"{called}: its manifest lacks something or has it in another form: {error!r}") from None
+
+
+def _manifest(tree: Any, called: str) -> Manifest:
+    machine = tree["machine"]
+    harts, memory = _number(machine["harts"], 1, 8), _number(machine["memory"], 1 << 20, 1 << 32)
+    disks = [{"name": str(disk["name"]), "bytes": _number(disk["bytes"], 1, 1 << 32)} for disk in machine["disks"]]
+    areas = {str(name): _area(str(name), value) for name, value in tree["areas"].items()}
+    if set(areas) != set(_AREAS) or areas["ram"].size != memory:
+        raise ValueError(f"areas {sorted(areas)} of a machine with {memory} bytes of memory")
+    try:
+        plan_memory(memory, harts, areas["blob"].size)
+    except HartwellError as error:
+        raise SnapshotCorrupt(f"{called}: no machine can be as it says: {error}") from None
+    structures = {str(name): _bytes(data) for name, data in tree["structures"].items()}
+    wanted = {"Machine", *(f"Hart.{hart}" for hart in range(harts))}
+    if set(structures) != wanted:
+        raise ValueError(f"structures {sorted(structures)} instead of {sorted(wanted)}")
+    chunks = -(-memory // CHUNK)
+    return Manifest(
+        identity=_word(machine["identity"]), name=str(machine["name"])[:NAME_LENGTH], image=str(machine["image"])[:NAME_LENGTH],
+        harts=harts, memory=memory, bare=bool(machine["bare"]), firmware=bool(machine["firmware"]),
+        options=dict(machine["options"]), disks=disks, structures=structures, areas=areas,
+        devices=dict(tree["devices"]), console=dict(tree["console"]), agent=dict(tree["agent"]),
+        order=[_number(index, 0, chunks - 1) for index in tree["order"]], paused=bool(machine["paused"]),
+        time=float(machine["time"]), layout=_layout(tree["layout"]),
+    )
+
+
+def _area(name: str, value: Any) -> Area:
+    area = Area(_number(value["bytes"], 0, 1 << 32))
+    if area.size % PAGE:
+        raise ValueError(f"area {name} of {area.size} bytes")
+    last = -(-area.size // CHUNK) - 1
+    for index, text, size in value["chunks"]:
+        digest = bytes.fromhex(text)
+        if len(digest) != DIGEST or digest == ZEROS:
+            raise ValueError(f"area {name}: chunk {index} is named {text!r}")
+        area.chunks[_number(index, 0, last)] = (digest, _number(size, 0, 1 << 32))
+    return area
+
+
+def _layout(value: Any) -> Description:
+    if not all(value.values()):
+        raise ValueError("a structure without fields")
+    return {
+        str(name): [[str(inner), str(kind), _number(count, 1, 65536)] for inner, kind, count in fields]
+        for name, fields in value.items()
+    }
+
+
+def _number(value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{value!r} is no number from {low} to {high}")
+    return value
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f-]{1,64}", value):
+        raise ValueError(f"{value!r} is no identity")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a structure is no base64: {error}") from None

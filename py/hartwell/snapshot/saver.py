@@ -1,0 +1,214 @@
+"""Takes snapshots of a machine: at its end, or while it goes on.
+
+A snapshot is the structures, the areas in chunks, and what Python's side of
+the devices knows.  Which chunks of RAM have changed since the last one is
+known from the TLB (dirty_take in cpu/snapshot.c), so a second snapshot writes
+what was touched.  A machine that goes on is paused for as long as copying
+that aside takes; when it is much, most of it is stored before the pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from typing import TYPE_CHECKING
+
+from hartwell.layout import CONSTANTS, RING_BASE, VARIABLE_BASE, field
+from hartwell.platform.store import CHUNK, DIGEST, ZEROS, Range, Report, Saved, Store, saving
+from hartwell.snapshot import structures
+from hartwell.snapshot.manifest import Area, Manifest
+
+if TYPE_CHECKING:
+    from hartwell.machine import Machine
+
+KIND = "snapshot"
+ASIDE_BYTES = 48 << 20  # copied in a pause: some ten milliseconds
+ROUNDS = 3  # of storing what changes before the pause
+DRAIN_SECONDS = 0.5  # for requests that a device in Python is at work on
+TERMINAL_SECONDS = 1.0  # for the page to say what its terminal shows
+
+_AREA_PLACES = ("rings", "blob")
+
+
+class Saver:
+    """Of one machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.identity = str(uuid.uuid4())
+        self.areas: dict[str, Area] = {}
+        self.order: list[int] = []
+        self.pause_seconds = 0.0
+        """How long the guest stood still for the last checkpoint."""
+        self.written = 0
+        """Bytes that the last snapshot added to the store."""
+        self._machine = machine
+        self._unsaved: set[int] = set()  # chunks of RAM that differ from what is stored
+        self._busy = asyncio.Lock()
+        values = machine._core.plan.values
+        self._places = {
+            "ram": (values["ram_offset"], machine._core.plan.ram_bytes),
+            "rings": (RING_BASE, VARIABLE_BASE - RING_BASE),
+            "blob": (values["blob_offset"], -(-values["blob_bytes"] // 4096) * 4096),
+        }
+        for name, (_, count) in self._places.items():
+            self.areas[name] = Area(count)
+
+    @property
+    def changed(self) -> int:
+        """Bytes of RAM that a snapshot would store now, about."""
+        return (self._machine._core.call("dirty_count") + len(self._unsaved)) * CHUNK
+
+    async def take(self, name: str, *, end: bool, report: Report | None = None) -> Manifest:
+        """Stores the machine as `name`.  With `end` it stays paused, else it goes on.
+
+        Raises StorageFull or StorageFailed; what was stored as `name` before is
+        then whole, and so is the machine, which is as it was (paused or running).
+        """
+        async with self._busy:
+            store = self._store()
+            machine = self._machine
+            paused = machine.state == "paused"
+            shown = await self._terminal()
+            async with saving(store):
+                await self._before(store, end, report)
+                try:
+                    return await self._in_pause(store, name, end, paused, shown, report)
+                except BaseException:
+                    if not paused and machine.alive:
+                        machine._go()
+                    raise
+
+    def _store(self) -> Store:
+        store = self._machine._platform.store
+        if store is None:
+            from hartwell.errors import NotSupported
+
+            raise NotSupported("there is no store here to put a sleeping machine in")
+        return store
+
+    async def _before(self, store: Store, end: bool, report: Report | None) -> None:
+        """While the guest runs: stores what has changed, so that little is left for the pause."""
+        if end:
+            return
+        for _ in range(ROUNDS):
+            if self._machine.state != "running" or self.changed <= ASIDE_BYTES:
+                return
+            self._machine._halt()
+            self._take_dirty()
+            self._machine._go()
+            await self._store_ram(store, report)
+
+    async def _in_pause(
+        self, store: Store, name: str, end: bool, paused: bool, shown: tuple[int, str] | None, report: Report | None
+    ) -> Manifest:
+        machine, core = self._machine, self._machine._core
+        began = time.perf_counter()
+        if not paused:
+            machine._halt()
+        await self._drain(0.03 if not end else DRAIN_SECONDS)
+        machine._carry()
+        self._take_dirty()
+        manifest = self._manifest(name, paused)
+        if shown is not None:
+            machine.console.transcript.rebase(*shown)
+        manifest.console = machine.console.saved()
+        others = [self._places[area] for area in _AREA_PLACES if self._places[area][1]]
+        ram, indexes = self._ram_ranges()
+
+        def go() -> None:
+            if not paused and not end:
+                machine._go()
+            self.pause_seconds = time.perf_counter() - began
+
+        aside = not end and sum(count for _, count in [*others, *ram]) <= ASIDE_BYTES + (8 << 20)
+        saved = await store.save(core, [*others, *ram], captured=go if aside else None, report=report)
+        if not aside:
+            go()
+        at = 0
+        for area in _AREA_PLACES:
+            count = -(-self._places[area][1] // CHUNK)
+            self._put(area, range(count), saved, at)
+            at += count
+        self._put("ram", indexes, saved, at)
+        self._unsaved.difference_update(indexes)
+        self.written = saved.written
+        manifest.areas = {area: Area(known.size, dict(known.chunks)) for area, known in self.areas.items()}
+        await store.put_record(KIND, name, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
+        return manifest
+
+    def _manifest(self, name: str, paused: bool) -> Manifest:
+        machine = self._machine
+        core, request = machine._core, machine._request
+        return Manifest(
+            identity=self.identity, name=name, image=machine.image, harts=core.plan.harts, memory=core.plan.ram_bytes,
+            bare=request.bare, firmware=core.load(field("Machine.firmware").offset) == CONSTANTS["FIRMWARE_GUEST"],
+            options=request.options, disks=[{"name": disk.name, "bytes": disk.blob.size} for disk in request.disks],
+            structures=structures.read(core), areas={},
+            devices={str(device.slot): device.state() for device in machine._devices},
+            agent=machine._agent.saved() if machine._agent else {},
+            order=self.order, paused=paused, time=time.time(),
+        )
+
+    # --- chunks ---------------------------------------------------------------
+
+    def _take_dirty(self) -> None:
+        """Adds what was written to what is to be stored.  The machine stands still."""
+        core = self._machine._core
+        if core.call("dirty_take"):
+            flags = core.read(core.plan.values["chunk_dirty_offset"], -(-core.plan.ram_bytes // CHUNK))
+            self._unsaved.update(index for index, flag in enumerate(flags) if flag)
+
+    def _ram_ranges(self) -> tuple[list[Range], list[int]]:
+        """Ranges of what is to be stored, and the chunks' places in RAM."""
+        offset, _ = self._places["ram"]
+        area = self.areas["ram"]
+        indexes = sorted(self._unsaved)
+        return [(offset + index * CHUNK, area.length(index)) for index in indexes], indexes
+
+    async def _store_ram(self, store: Store, report: Report | None) -> None:
+        ranges, indexes = self._ram_ranges()
+        saved = await store.save(self._machine._core, ranges, report=report)
+        self._put("ram", indexes, saved, 0)
+        self._unsaved.difference_update(indexes)
+
+    def _put(self, area: str, indexes: range | list[int], saved: Saved, first: int) -> None:
+        chunks = self.areas[area].chunks
+        for at, index in enumerate(indexes, first):
+            digest = saved.digests[at * DIGEST : (at + 1) * DIGEST]
+            if digest == ZEROS:
+                chunks.pop(index, None)
+            else:
+                chunks[index] = (digest, saved.sizes[at])
+
+    # --- Python's side ----------------------------------------------------------
+
+    async def _drain(self, seconds: float) -> None:
+        """Lets devices in Python end what they are at; what they don't is begun again on wake."""
+        end = time.monotonic() + seconds
+        while any(device.busy for device in self._machine._devices) and time.monotonic() < end:
+            await asyncio.sleep(0.002)
+
+    async def _terminal(self) -> tuple[int, str] | None:
+        """What the page's terminal shows, and how much of the output it had seen by then."""
+        machine = self._machine
+        if type(machine).shown is not machine:
+            return None
+        try:
+            answer = await asyncio.wait_for(machine._platform.terminal(), TERMINAL_SECONDS)
+        except (TimeoutError, asyncio.TimeoutError):
+            return None
+        if answer is None:
+            return None
+        position, text = answer
+        return position - machine.console.shown_before, text
+
+
+def restored(saver: Saver, manifest: Manifest, *, fork: bool) -> None:
+    """After a wake: what is stored already, and who the machine is."""
+    if not fork:
+        saver.identity = manifest.identity
+    saver.areas = {name: Area(area.size, dict(area.chunks)) for name, area in manifest.areas.items()}
+    saver.order = list(manifest.order)
+
+

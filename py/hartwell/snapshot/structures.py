@@ -1,0 +1,128 @@
+"""struct Machine and struct Hart in a snapshot.
+
+The structures travel as they lie in memory, with a description of themselves
+(name, type and count of each field), so a later version of Hartwell finds
+every field it still has by its name.  Fields that are caches, or that belong
+to the memory rather than to the guest, are not restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from hartwell.errors import SnapshotCorrupt
+from hartwell.layout import HART_BASE, HART_STRIDE, LAYOUT, MACHINE_BASE, STRUCTS, field, plan_memory
+from hartwell.platform import Core
+
+_SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8}
+_PLANNED = frozenset(plan_memory(1 << 20, 1).values)
+
+# What machine_init, the plan or machine_woken (cpu/snapshot.c) sets anew.
+_MACHINE_OWN = _PLANNED | {
+    "magic", "layout_version", "hart_count", "control", "stop_reason", "exit_code", "doorbell", "doorbell_count",
+    "running_harts", "code_head", "code_seq", "code_lock", "absent_pages", "time_base_us", "time_frozen", "debug",
+    "snapshot",
+}
+_HART_OWN = frozenset({
+    "id", "attention", "state", "mem_mode", "fetch_mode", "tlb_read", "tlb_write", "tlb_mask", "host_bits", "tlb_hit",
+    "wake", "budget_end", "reservation", "reservation_value", "reservation_valid", "reservation_size", "rfence_kind",
+    "rfence_request", "rfence_ack", "executing", "active", "code_seen", "code_ack", "code_issued", "fetch_pin",
+    "journal_count", "set_ready", "fetch_gen", "decode_next", "page_wanted", "super_low", "super_high", "debug",
+})
+# Wherever they are: a lock that nobody holds, where this memory has a ring's or a disk's bytes.
+_PLACES = frozenset({"lock", "offset", "image_offset"})
+
+Description = dict[str, list[list[Any]]]
+
+
+def description() -> Description:
+    """The structures of this version, as a manifest has them."""
+    return {name: [[f[0], f[1], f[2] if len(f) == 3 else 1] for f in fields] for name, fields in STRUCTS.items()}
+
+
+def read(core: Core) -> dict[str, bytes]:
+    """The structures of a paused machine."""
+    found = {"Machine": core.read(MACHINE_BASE, LAYOUT["Machine"].size)}
+    for hart in range(core.plan.harts):
+        found[f"Hart.{hart}"] = core.read(HART_BASE + hart * HART_STRIDE, LAYOUT["Hart"].size)
+    return found
+
+
+def restore(core: Core, structures: dict[str, bytes], described: Description) -> None:
+    """Writes the guest's state into a fresh machine's structures.
+
+    Raises SnapshotCorrupt when a structure is not of the size described.
+    """
+    for name, data in structures.items():
+        kind = name.split(".")[0]
+        theirs = places(kind, described)
+        base = MACHINE_BASE if kind == "Machine" else HART_BASE + int(name.split(".")[1]) * HART_STRIDE
+        if (size := size_of(kind, described)) != len(data):
+            raise SnapshotCorrupt(f"state of {name}: {len(data)} bytes, but its description makes {size}")
+        image = bytearray(core.read(base, LAYOUT[kind].size))
+        for path, (offset, count) in kept(kind).items():
+            there = theirs.get(path)
+            if there is not None:
+                count = min(count, there[1])
+                image[offset : offset + count] = data[there[0] : there[0] + count]
+        core.write(base, image)
+
+
+def digest_input(core: Core) -> Iterator[bytes]:
+    """The bytes of all that `restore` would restore, for a digest of the state."""
+    for name, data in read(core).items():
+        for offset, count in kept(name.split(".")[0]).values():
+            yield data[offset : offset + count]
+
+
+@cache
+def kept(kind: str) -> dict[str, tuple[int, int]]:
+    """Path -> (offset, bytes) of what is the guest's, in this version."""
+    own = _MACHINE_OWN if kind == "Machine" else _HART_OWN
+    return {
+        path: place
+        for path, place in places(kind, description()).items()
+        if (parts := path.split("."))[0] not in own and parts[-1] not in _PLACES and not parts[0].startswith("jit")
+    }
+
+
+def places(kind: str, described: Description) -> dict[str, tuple[int, int]]:
+    """Path -> (offset, bytes) of each field, nested ones as ``virtio.3.queue.0.num``."""
+    found: dict[str, tuple[int, int]] = {}
+    _walk(kind, described, "", 0, found, 0)
+    return found
+
+
+def size_of(kind: str, described: Description) -> int:
+    """Bytes of a structure by C's rules."""
+    return _walk(kind, described, "", 0, {}, 0)[0]
+
+
+def _walk(
+    kind: str, described: Description, prefix: str, base: int, found: dict[str, tuple[int, int]], depth: int
+) -> tuple[int, int]:
+    """Enters the fields of a structure at `base`; its size and alignment."""
+    at, align = 0, 1
+    if depth > 8 or kind not in described:
+        raise SnapshotCorrupt(f"layout: {kind} is described nowhere, or in terms of itself")
+    for name, inner, count in described[kind]:
+        if not isinstance(count, int) or not 1 <= count <= 65536 or len(found) > 100_000:
+            raise SnapshotCorrupt(f"layout: {kind}.{name} has a count of {count!r}")
+        size, own = (_SIZES[inner],) * 2 if inner in _SIZES else _walk(inner, described, "", 0, {}, depth + 1)
+        at = -(-at // own) * own
+        if inner in _SIZES:
+            found[prefix + name] = (base + at, size * count)
+        else:
+            for index in range(count):
+                place = f"{prefix}{name}.{index}." if count > 1 else f"{prefix}{name}."
+                _walk(inner, described, place, base + at + index * size, found, depth + 1)
+        at += size * count
+        align = max(align, own)
+    return -(-at // align) * align, align
+
+
+def set_generation(core: Core, generation: bytes) -> None:
+    """The 16 bytes that tell the guest's kernel that it woke (vmgenid)."""
+    core.write(field("Machine.snapshot.generation").offset, generation)

@@ -1,0 +1,176 @@
+"""Makes a machine of a snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotCorrupt, SnapshotNotFound
+from hartwell.layout import CONSTANTS, MemoryPlan, plan_memory
+from hartwell.links import Links
+from hartwell.platform import Blob, Core, Platform
+from hartwell.platform.store import CHUNK, Range, Store
+from hartwell.request import Disk, Request
+from hartwell.snapshot import structures
+from hartwell.snapshot.manifest import Manifest, parse
+from hartwell.snapshot.saver import KIND, restored
+
+if TYPE_CHECKING:
+    from hartwell.machine import Machine
+
+AGENT_SECONDS = 20.0  # for the guest to set its clock
+
+
+class Hole:
+    """A disk's contents that come from the snapshot."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Zeros."""
+        return bytes(max(0, min(count, self.size - offset)))
+
+
+def need_store(place: Platform) -> Store:
+    """The platform's store.  NotSupported where there is none."""
+    if place.store is None:
+        raise NotSupported("there is no store here; machines sleep in a browser (IndexedDB) and in Node (files)")
+    return place.store
+
+
+async def read_manifest(store: Store, name: str) -> Manifest:
+    """Raises SnapshotNotFound, SnapshotCorrupt, SnapshotVersion."""
+    text = await store.get_record(KIND, name)
+    if text is None:
+        known = ", ".join(sorted(record.name for record in await store.records(KIND))) or "none"
+        raise SnapshotNotFound(f"no machine sleeps here by the name {name!r}; there are: {known}")
+    return parse(text, f"snapshot {name!r}")
+
+
+def lock_name(identity: str) -> str:
+    """What the one tab holds in which a machine runs."""
+    return f"machine {identity}"
+
+
+async def wake(
+    kind: type[Machine], place: Platform, manifest: Manifest, *, lazy: bool, fork: bool, show: bool
+) -> Machine:
+    """A machine that goes on where the snapshot was taken."""
+    store = need_store(place)
+    if not fork and not await store.lock(lock_name(manifest.identity)):
+        raise MachineInUse(
+            f"{manifest.name!r} runs already, in another tab or here; go there, or wake a copy: "
+            f"Machine.wake({manifest.name!r}, fork=True)"
+        )
+    try:
+        plan = plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
+        core = await place.create(plan)
+        try:
+            if show and kind.shown is not None:
+                await kind.shown.close()
+            machine = kind(core, _request(manifest, plan), place, Links())
+            await _fill(store, machine, manifest, lazy)
+        except BaseException:
+            core.terminate()
+            raise
+    except BaseException:
+        if not fork:
+            await store.unlock(lock_name(manifest.identity))
+        raise
+    machine.name = None if fork else manifest.name
+    restored(machine._saver, manifest, fork=fork)
+    machine._locked = not fork
+    if show:
+        kind.shown = machine
+        # Shown again, not printed again: what asks the terminal something gets no answer now.
+        place.emit("console", {"data": b"\x1bc" + machine.console.transcript.replay(), "quiet": True})
+        machine.console.shown_before = place.shown_bytes - machine.console.transcript.end
+        machine.console.resize(*kind.console_size)
+    await machine._wake_up(paused=manifest.paused)
+    machine._spawn(_set_clock(machine))
+    return machine
+
+
+def _request(manifest: Manifest, plan: MemoryPlan) -> Request:
+    nothing: Blob = Hole(0)
+    disks, at = [], plan.values["blob_offset"]
+    for disk in manifest.disks:
+        disks.append(Disk(Hole(int(disk["bytes"])), at, str(disk["name"])))
+        at += -(-int(disk["bytes"]) // 4096) * 4096
+    if at - plan.values["blob_offset"] > plan.values["blob_bytes"]:
+        raise SnapshotCorrupt(
+            f"snapshot {manifest.name!r}: its disks need more than the {plan.values['blob_bytes']} bytes it has for them"
+        )
+    return Request(
+        manifest.image, plan, nothing, manifest.image, manifest.bare, firmware=nothing if manifest.firmware else None,
+        disks=disks, options=dict(manifest.options), stale=True,
+    )
+
+
+async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool) -> None:
+    """Memory, structures, and Python's side, in a machine that stands still."""
+    core = machine._core
+    for name, (offset, _) in machine._saver._places.items():
+        if name != "ram":
+            digests, ranges, _ = _chunks(manifest, name, offset)
+            await store.load(core, digests, ranges)
+    digests, ranges, indexes = _chunks(manifest, "ram", core.plan.values["ram_offset"])
+    if not lazy:
+        await store.load(core, digests, ranges)
+    structures.restore(core, manifest.structures, manifest.layout)
+    structures.set_generation(core, os.urandom(16))
+    core.call("machine_woken")
+    if lazy:
+        for index in indexes:
+            core.call("chunk_absent", index)
+        machine._spawn(_stream(store, machine, digests, indexes, manifest.order))
+    machine.console.restore(manifest.console)
+    if machine._agent:
+        machine._agent.restore(manifest.agent)
+    for device in machine._devices:
+        device.woken(manifest.devices.get(str(device.slot)) or {})
+
+
+def _chunks(manifest: Manifest, area: str, offset: int) -> tuple[bytes, list[Range], list[int]]:
+    """Digests, ranges of linear memory, and places of an area's chunks."""
+    known = manifest.areas[area]
+    indexes = sorted(known.chunks)
+    ranges = [(offset + index * CHUNK, known.length(index)) for index in indexes]
+    return b"".join(known.chunks[index][0] for index in indexes), ranges, indexes
+
+
+async def _stream(store: Store, machine: Machine, digests: bytes, indexes: Sequence[int], order: Sequence[int]) -> None:
+    """Until all memory is here.  What can't be had ends the machine: it must not go on without."""
+    core: Core = machine._core
+    try:
+        touched = await store.stream(core, digests, indexes, order)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
+        machine._lost = f"{type(error).__name__}: {error}"
+        core.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
+        return
+    known = set(machine._saver.order)
+    machine._saver.order += [index for index in dict.fromkeys(touched) if index not in known]
+
+
+async def _set_clock(machine: Machine) -> None:
+    """The guest's own clock stood still; its agent sets it by ours.
+
+    The goldfish RTC is right by itself, but a kernel reads it at boot only.
+    """
+    while machine.state == "paused":
+        await asyncio.sleep(0.2)
+    agent = machine._agent
+    if agent is None or not agent.present:
+        return
+    try:
+        await agent.run(f"date -u -s @{int(time.time() + 0.5)} >/dev/null", AGENT_SECONDS)
+    except HartwellError:
+        return  # a guest that is busy or has no date: its clock goes on from where it was
+
+

@@ -1,0 +1,142 @@
+"""Machines that sleep and wake in Node: the same state, in every way of waking."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.e2e.test_storage import run_in_node
+
+PRELUDE = """
+import asyncio, hashlib, json
+from hartwell import platform
+from hartwell.layout import CONSTANTS, field
+from hartwell.snapshot import structures
+
+def digest(machine):
+    "Of everything a snapshot has: structures and RAM."
+    total = hashlib.sha256()
+    for part in structures.digest_input(machine._core):
+        total.update(part)
+    for at in range(0, machine.memory.size, 1 << 22):
+        total.update(machine.memory.read(0x8000_0000 + at, 1 << 22))
+    return total.hexdigest()
+
+def fields(machine):
+    "Path -> bytes of the guest's state outside RAM."
+    found = {}
+    for name, data in structures.read(machine._core).items():
+        for path, (at, count) in structures.kept(name.split(".")[0]).items():
+            found[name + "." + path] = data[at:at + count]
+    return found
+
+def memory(machine):
+    "A digest of RAM."
+    return hashlib.sha256(machine.memory.read(0x8000_0000, machine.memory.size)).hexdigest()
+
+told = {}
+"""
+END = "\nprint(json.dumps(told))"
+
+LIFE = PRELUDE + """
+machine = await Machine.boot(harts=2, show=False)
+await machine.console.expect(r"# $", timeout=200)
+# A process that counts, a timer, a pipe between two, and two busy harts.
+machine.console.write("i=0; while sleep 0.05; do i=$((i+1)); echo $i > /tmp/count; done &\\n")
+machine.console.write("(sleep 25; echo TIMER-$((40+2))) &\\n")
+machine.console.write("mkfifo /tmp/pipe; (while read line; do echo got $line >> /tmp/got; done < /tmp/pipe) &\\n")
+machine.console.write("exec 9> /tmp/pipe\\n")
+machine.console.write("echo one >&9\\n")
+machine.console.write("(while :; do :; done) & (while :; do :; done) &\\n")
+machine.console.write("echo rea''dy\\n")
+await machine.console.expect("ready", timeout=60)
+uptime = float((await machine.run("cut -d' ' -f1 /proc/uptime")).stdout)
+await machine.checkpoint("desk")
+told["state after a checkpoint"] = machine.state
+await asyncio.sleep(0.3)
+await machine.hibernate()
+told["state"] = machine.state
+told["shelf"] = [
+    [one.name, one.image, one.harts, "ready" in one.screen, one.stored > 1 << 20] for one in await Machine.snapshots()
+]
+count = None
+for lazy in (True, False):
+    machine = await Machine.wake("desk", lazy=lazy, show=False)
+    told[f"screen {lazy}"] = "ready" in machine.console.text()
+    now = float((await machine.run("cut -d' ' -f1 /proc/uptime", timeout=120)).stdout)
+    told[f"monotonic {lazy}"] = uptime <= now < uptime + 200
+    first = int((await machine.run("cat /tmp/count")).stdout)
+    await asyncio.sleep(0.5)
+    told[f"counts {lazy}"] = int((await machine.run("cat /tmp/count")).stdout) > first
+    machine.console.write("echo two >&9\\n")
+    await machine.console.expect("TIMER-42", timeout=120)
+    await asyncio.sleep(1)
+    told[f"timer once {lazy}"] = machine.console.text().count("TIMER-42")
+    told[f"pipe {lazy}"] = (await machine.run("cat /tmp/got")).stdout
+    told[f"reseeded {lazy}"] = "crng reseeded due to virtual machine fork" in (await machine.run("dmesg")).stdout
+    try:
+        await Machine.wake("desk", show=False)
+    except Exception as error:
+        told[f"second {lazy}"] = type(error).__name__
+    await machine.close()
+for name in ("desk", "nobody"):
+    try:
+        await Machine.delete_snapshot(name)
+    except Exception as error:
+        told["delete " + name] = type(error).__name__
+told["left"] = len(await Machine.snapshots())
+""" + END
+
+
+def test_life_goes_on(tmp_path: Path) -> None:
+    told = run_in_node(LIFE, tmp_path)
+    for lazy in (True, False):
+        assert told.pop(f"pipe {lazy}") == "got one\ngot two\n"
+        assert told.pop(f"second {lazy}") == "MachineInUse"
+        assert told.pop(f"timer once {lazy}") == 1
+        for what in ("screen", "monotonic", "counts", "reseeded"):
+            assert told.pop(f"{what} {lazy}") is True, what
+    assert told == {
+        "state after a checkpoint": "running", "state": "asleep", "shelf": [["desk", "shell", 2, True, True]],
+        "delete nobody": "SnapshotNotFound", "left": 0,
+    }
+
+
+SAME = PRELUDE + """
+machine = await Machine.boot(harts=1, show=False)
+await machine.console.expect(r"# $", timeout=200)
+machine.console.write("while :; do find /bin | sort | md5sum > /dev/null; done &\\n")
+await asyncio.sleep(1)
+machine.pause()
+before, told["before"] = fields(machine), memory(machine)
+await machine.hibernate("still")
+copies = []
+for lazy in (False, True):
+    copy = await Machine.wake("still", lazy=lazy, fork=True, show=False)
+    told[f"state {lazy}"] = copy.state
+    copies.append(copy)
+    if not lazy:
+        told["after"] = memory(copy)
+        told["differs"] = sorted(path for path, data in fields(copy).items() if data != before[path])
+# The same interrupt line and time in both: the supervisor runs the hart itself.
+for copy in copies:
+    # The one thing in which two that woke differ on purpose:
+    structures.set_generation(copy._core, bytes(16))
+    copy._core.call("hart_run", 0, 3_000_000, CONSTANTS["RUN_STEER"] | CONSTANTS["RUN_EXACT"])
+told["ran"] = copies[0].harts[0].instret > 3_000_000
+told["full"], told["lazy"] = [digest(copy) for copy in copies]
+for copy in copies:
+    await copy.close()
+""" + END
+
+
+def test_digests_agree(tmp_path: Path) -> None:
+    told = run_in_node(SAME, tmp_path)
+    assert told["state False"] == told["state True"] == "paused"
+    assert told["before"] == told["after"], "a full wake is the machine that slept"
+    # But for what tells the guest that it woke: the interrupt of vmgenid, and doorbells rung once more.
+    on_purpose = r"Hart\.0\.mip|Machine\.plic\.(level|pending)|Machine\.virtio\.\d+\.queue\.\d\.notified"
+    assert [path for path in told["differs"] if not re.fullmatch(on_purpose, path)] == []
+    assert told["ran"] is True
+    assert told["full"] == told["lazy"], "lazy and full wakes agree after 3 million instructions"
+

@@ -1,0 +1,83 @@
+/**
+ * Lazy wake: brings a machine's memory while its harts run.
+ *
+ * A page that is not here yet is flagged in page_flags.  A thread that needs
+ * it writes its number into a slot of `wanted` and waits for absent_pages to
+ * change (cpu/snapshot.c).  Here the slots are looked at before every batch:
+ * what somebody waits for comes first, then what was touched first the last
+ * time, then the rest; so a batch is small, and nobody waits for more than one.
+ */
+
+import { CHUNK, DIGEST } from "./store.mjs";
+
+/**
+ * @typedef {object} Places offsets in the machine's memory
+ * @property {number} ram
+ * @property {number} ramBytes
+ * @property {number} flags a byte for each page of RAM
+ * @property {number} absentBit in it
+ * @property {number} absent word: pages that are not here
+ * @property {number} wanted words: page + 1 that a thread waits for
+ * @property {number} waiters how many of those
+ */
+
+const PAGE = 4096;
+const BEHIND = 16; // chunks of a batch that nobody waits for yet
+
+/**
+ * @param {import("./keeper.mjs").Keeper} keeper
+ * @param {import("./keeper.mjs").Source} source
+ * @param {{memory: SharedArrayBuffer, digests: Uint8Array, chunks: number[], order: number[], places: Places}} work
+ * @returns {Promise<number[]>} the chunks that were waited for, in their order
+ */
+export async function stream(keeper, source, { memory, digests, chunks, order, places }) {
+  const flags = new Uint8Array(memory, places.flags, Math.ceil(places.ramBytes / PAGE));
+  const words = new Int32Array(memory);
+  /** Chunk in RAM to its place in `chunks`, of those still to come. */
+  const left = new Map(chunks.map((chunk, i) => [chunk, i]));
+  const queue = [...new Set([...order, ...chunks])];
+  /** @type {number[]} */
+  const touched = [];
+  let next = 0;
+
+  function waitedFor() {
+    const found = new Set();
+    for (let slot = 0; slot < places.waiters; slot++) {
+      const page = Atomics.load(words, (places.wanted >> 2) + slot) - 1;
+      const chunk = Math.floor((page * PAGE) / CHUNK);
+      if (page >= 0 && left.has(chunk)) found.add(chunk);
+    }
+    return [...found];
+  }
+
+  /** @param {number} chunk */
+  function here(chunk) {
+    const first = (chunk * CHUNK) / PAGE;
+    let pages = 0;
+    for (let page = first; page < flags.length && page < first + CHUNK / PAGE; page++) {
+      if (Atomics.and(flags, page, ~places.absentBit) & places.absentBit) pages++;
+    }
+    Atomics.sub(words, places.absent >> 2, pages);
+    Atomics.notify(words, places.absent >> 2);
+  }
+
+  while (left.size) {
+    let batch = waitedFor();
+    touched.push(...batch);
+    if (!batch.length) {
+      while (batch.length < BEHIND && next < queue.length) {
+        const chunk = queue[next++];
+        if (left.has(chunk)) batch.push(chunk);
+      }
+    }
+    const names = new Uint8Array(DIGEST * batch.length);
+    const list = batch.map((chunk, i) => {
+      const at = /** @type {number} */ (left.get(chunk)) * DIGEST;
+      names.set(digests.subarray(at, at + DIGEST), DIGEST * i);
+      left.delete(chunk);
+      return { offset: places.ram + chunk * CHUNK, count: Math.min(CHUNK, places.ramBytes - chunk * CHUNK) };
+    });
+    await keeper.load(memory, names, list, source, (_, i) => here(batch[i]));
+  }
+  return touched;
+}
