@@ -78,6 +78,7 @@ export async function createCore(cpu, plan, spawn) {
     failure: null,
     /** The machine itself; the storage worker reads and writes it. */
     memory,
+    module: cpu.module,
     call,
     /** A view of the machine's bytes, for Python's assign() and to_bytes(). */
     view: range,

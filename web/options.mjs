@@ -1,7 +1,7 @@
 /**
  * The address's parameters, and the Python they stand for.
  *
- *     ?image=debian&harts=2&memory=512M&append=quiet&kernel=…&initrd=…&boot=no
+ *     ?image=debian&harts=2&memory=512M&append=quiet&kernel=…&initrd=…&network=switch&boot=no
  *
  * All are optional.  What a value may be is Python's to judge (`Machine.boot`
  * names what is wrong); here only its shape is.
@@ -11,7 +11,7 @@
  * @property {Record<string, string | number>} machine arguments of Machine.boot
  */
 
-const TEXTS = ["image", "memory", "append", "kernel", "initrd", "firmware"];
+const TEXTS = ["image", "memory", "append", "kernel", "initrd", "firmware", "network"];
 const FLAGS = new Map([["yes", true], ["1", true], ["true", true], ["no", false], ["0", false], ["false", false]]);
 
 /**

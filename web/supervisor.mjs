@@ -8,6 +8,7 @@
 import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
 import { HandleFolder, savedFolder } from "./folders.mjs";
+import { startNetwork } from "./network/start.mjs";
 import { startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
@@ -79,6 +80,11 @@ const host = {
   store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: STATIC.href }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** Where serve.py's relay to the internet is. */
+  relay: new URL("ws/network", new URL(".", location.href)).href.replace(/^http/, "ws"),
+  /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
+  network: (core, json, heard) =>
+    startNetwork((listen) => spawnWorker("network/worker.mjs", listen, "network"), core.module, core, json, heard),
   /** @param {string} source a name below static/, or a URL */
   fetch: async (source) => {
     const url = /^[a-z]+:\/\//i.test(source) ? new URL(source) : new URL(source, STATIC);

@@ -13,6 +13,7 @@ from typing import Any
 
 from hartwell import __version__
 from hartwell.errors import HartwellError
+from hartwell.setup import relay
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--share", metavar="FOLDER[:ro]", help="a folder that the guest has at /mnt/host; with :ro it can't change it"
     )
+    run.add_argument("--net", action="store_true", help="a network card, by a relay that ends with this command")
+    relay.add_options(run)
     run.add_argument("--no-jit", dest="jit", action="store_false", help="interpret only")
     run.add_argument("--gdb", type=int, metavar="PORT", help="let gdb connect to 127.0.0.1:PORT (0: any that is free)")
     run.add_argument("--halt", action="store_true", help="start with every hart before its first instruction; gdb lets them go")
@@ -95,7 +98,13 @@ def _run(options: argparse.Namespace) -> int:
     if sys.stdin.isatty():
         size = shutil.get_terminal_size()
         chosen["resize"] = [size.columns, size.lines]
-    return _node(chosen)
+    wanted = relay.from_options(options)
+    if not options.net:
+        if options.allow or options.forward:
+            raise HartwellError("--allow and --forward are about the network; give --net too")
+        return _node(chosen)
+    with relay.local(wanted) as url:
+        return _node({**chosen, "relay": url})
 
 
 def _script(options: argparse.Namespace) -> int:
@@ -110,7 +119,9 @@ def _node(options: dict[str, Any]) -> int:
     """Runs hartwell.headless.main in Node; its exit status."""
     from hartwell.setup import node
 
-    command = [str(node.find()), str(ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
+    # Node.js 20 has WebSocket behind this switch; newer ones have it anyway.
+    switches = ["--experimental-websocket", "--no-warnings"]
+    command = [str(node.find()), *switches, str(ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
     return subprocess.run(command, check=False).returncode
 
 

@@ -26,6 +26,10 @@ class BadPath(HartwellError):
     """A file's path is not there, leads where it may not, or was refused."""
 
 
+class ConnectionRefused(HartwellError):
+    """Nothing in the guest takes a connection to that port."""
+
+
 class ImageNotFound(HartwellError):
     """No image of that name is known."""
 

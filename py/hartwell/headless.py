@@ -35,6 +35,7 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
         return await _script(place, str(script), options.pop("arguments", None) or [""])
     if size := options.pop("resize", None):
         Machine.console_size = (int(size[0]), int(size[1]))
+    options.pop("relay", None)  # the glue's
     if shared := options.pop("share", None):
         options["share"] = OsFolder(SHARE, writable=bool(shared["writable"]))
     try:

@@ -7,42 +7,82 @@ from below.  A bare program gets none of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hartwell.devices.ninep import NinepDevice
 from hartwell.devices.virtio import VirtioDevice
+from hartwell.devices.vsock import VsockDevice
 from hartwell.files import Files, make_share
 from hartwell.layout import MAX_VIRTIO
+from hartwell.net import Network, parse_segments
 from hartwell.ninep.backend import Folder
-from hartwell.platform import Core
+from hartwell.platform import Core, Platform
 
 if TYPE_CHECKING:
     from hartwell.machine import Machine
 
 SHARE_SLOT = MAX_VIRTIO - 1
+VSOCK_SLOT = MAX_VIRTIO - 2
 SHARE_TAG = "host"
 
 
 class Links:
     """Checked before a machine is made, joined when it is there."""
 
-    def __init__(self, *, share: str | Path | Folder | None = "default") -> None:
+    def __init__(
+        self, place: Platform, *, share: str | Path | Folder | None = "default",
+        network: str | Sequence[str] | None = "default",
+    ) -> None:
         """Arguments of Machine.boot; BadConfiguration for what can't be."""
+        self._place = place
         self._folder = make_share(share)
+        if network == "default":
+            network = "relay" if place.relay else None
+        self._segments = parse_segments(network)
+        self._network: Network | None = None
+
+    @classmethod
+    def of(cls, place: Platform, options: dict[str, str]) -> Links:
+        """Those of a machine that wakes: network cards as it was booted with, and
+        the share that this place has."""
+        words = [word for word in options.get("network", "").split(",") if word]
+        return cls(place, network=words if place.relay or "relay" not in words else [])
+
+    @property
+    def options(self) -> dict[str, str]:
+        """For a snapshot; `of` takes it back."""
+        return {"network": ",".join(segment.word for segment in self._segments)}
 
     def join(self, machine: Machine, core: Core) -> tuple[list[VirtioDevice], list[int]]:
-        """Puts the devices into their slots, and files into `machine`; the devices
-        that Python serves, and the slots."""
+        """Puts the devices into their slots, and `files`, `vsock` and `network` into
+        the machine; the devices that Python serves, and the slots."""
+        if machine._request.bare:
+            self._folder, self._segments = None, []
         machine.files = Files(self._folder, machine.run)
+        machine.network = self._network = Network(core, self._place, self._segments)
         devices: list[VirtioDevice] = []
-        slots: list[int] = []
+        slots = list(self._network.slots)
+        machine.vsock = VsockDevice()
+        if not machine._request.bare:
+            machine.vsock.attach(core, VSOCK_SLOT)
+            devices.append(machine.vsock)
+            slots.append(VSOCK_SLOT)
         if self._folder is not None:
             device = NinepDevice(self._folder, SHARE_TAG)
             device.attach(core, SHARE_SLOT)
             devices.append(device)
             slots.append(SHARE_SLOT)
-        return devices, slots
+        return devices, sorted(slots)
+
+    def start(self) -> None:
+        """The harts are about to run, for the first time or after a wake.  What was
+        connected when the machine fell asleep is not: cables go out and in again."""
+        if self._network is not None:
+            self._network.start()
 
     def close(self) -> None:
         """The machine has ended."""
+        if self._network is not None:
+            self._network.close()

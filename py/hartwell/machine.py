@@ -23,12 +23,14 @@ from hartwell.devices.block import BlockDevice
 from hartwell.devices.console import UartConsole, VirtioConsole
 from hartwell.devices.rng import RngDevice
 from hartwell.devices.virtio import VirtioDevice
+from hartwell.devices.vsock import VsockDevice
 from hartwell.errors import HartwellError, MachineStopped
 from hartwell.files import Files
 from hartwell.harts import Hart
 from hartwell.layout import CONSTANTS, field
 from hartwell.links import Links
 from hartwell.memory import Memory
+from hartwell.net import Network
 from hartwell.ninep.backend import Folder
 from hartwell.platform import Core, Platform
 from hartwell.request import BARE_SLOTS, Request, Source, make_request, renew, said
@@ -54,6 +56,8 @@ class Machine:
 
     jit = True
     files: Files
+    network: Network
+    vsock: VsockDevice
     halt_next_start = False
     """Does the next start, or reset, leave every hart at its first instruction?"""
     name: str | None = None
@@ -93,7 +97,7 @@ class Machine:
         cls, image: str | None = None, *, harts: int | None = None, memory: str | int | None = None,
         kernel: Source | None = None, initrd: Source | None = None, append: str | None = None,
         disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
-        share: str | Path | Folder | None = "default",
+        share: str | Path | Folder | None = "default", network: str | Sequence[str] | None = "default",
         jit: bool = True, show: bool = True, halt: bool = False, platform: Platform | None = None,
     ) -> Machine:
         """Builds a machine and starts it; returns when its harts run.
@@ -109,6 +113,9 @@ class Machine:
         bare: an M-mode ELF program instead of all that (HTIF `tohost` ends it).
         share: the folder that the guest has at /mnt/host: a path (":ro" after it:
         read only), a Folder of hartwell.ninep, None.  By default the page's own.
+        network: "relay" (to the internet, by serve.py), "switch" or "switch:NAME"
+        (machines of the same origin), two of them for two cards, None.  By
+        default the relay, where there is one.
         jit: use the translator where there is one.
         show: take the page's console; a machine that has it is switched off,
         as by pulling its plug.  With False the machine runs beside it.
@@ -122,7 +129,7 @@ class Machine:
         if show and (before is None or not before.alive):
             place.emit("state", {"state": "loading", "image": image or ""})
         try:
-            links = Links(share=share)
+            links = Links(place, share=share, network=network)
             request = await make_request(
                 place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,
                 disks=disks, firmware=firmware, bare=bare,
@@ -138,7 +145,7 @@ class Machine:
                     place.emit("state", {"state": "stopped"})
             raise
         machine.jit, machine.halt_next_start = jit, halt
-        request.options = said(
+        request.options = links.options | said(
             image=image, kernel=kernel, initrd=initrd, append=append, firmware=firmware, bare=bare)
         if show:
             Machine.shown = machine
@@ -304,10 +311,9 @@ class Machine:
         for index, disk in enumerate(request.disks):
             BlockDevice(core, first_disk + index, disk.offset, disk.blob)
         self._slots = list(range(BARE_SLOTS if request.bare else first_disk + len(request.disks)))
-        if not request.bare:
-            devices, slots = self._links.join(self, core)
-            self._devices += devices
-            self._slots += slots
+        devices, slots = self._links.join(self, core)
+        self._devices += devices
+        self._slots += slots
         return uart, console
 
     async def _start(self) -> None:
@@ -328,6 +334,7 @@ class Machine:
         if self.halt_next_start:
             self.halt_next_start = False
             core.call("machine_pause")
+        self._links.start()
         await core.start_harts()
         self._spawn(self._serve())
         self._spawn(self._tick())
@@ -337,6 +344,7 @@ class Machine:
     async def _wake_up(self, paused: bool) -> None:
         """From the memory of a snapshot to harts that run (or stand still as they did)."""
         self._state = "running"
+        self._links.start()
         await self._core.start_harts()
         if not paused:
             self._go()

@@ -6,6 +6,7 @@ by window.hartwell, the keyboard and the buttons.
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import queue
@@ -42,7 +43,14 @@ def server() -> Iterator[str]:
     if running := os.environ.get("HARTWELL_SERVER"):
         yield running
         return
-    command = [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--no-open"]
+    with serving() as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(*arguments: str) -> Iterator[str]:
+    """A `serve.py` of its own; its address."""
+    command = [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--no-open", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines: queue.Queue[str] = queue.Queue()
     assert process.stdout is not None

@@ -17,6 +17,7 @@ import { Worker } from "node:worker_threads";
 import { listen } from "./gdb.mjs";
 import { ByteBlob, download } from "../blob.mjs";
 import { createCore } from "../core.mjs";
+import { startNetwork } from "../network/start.mjs";
 import { startPython, unpackWheel } from "../python.mjs";
 import { StorageClient } from "../storage/client.mjs";
 
@@ -94,6 +95,11 @@ const host = {
   }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** Where a relay to the internet is, by an option of `hartwell run --net`. */
+  relay: "",
+  /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
+  network: (core, json, heard) =>
+    startNetwork((listen) => spawnWorker("../network/worker.mjs", listen, "network"), core.module, core, json, heard),
   /** @param {string} source a path, a name below static/, or a URL */
   fetch: async (source) => {
     const bytes = /^https?:\/\//i.test(source)
@@ -199,8 +205,9 @@ function leave(code) {
 
 async function main() {
   const options = JSON.parse(process.argv[2] ?? "{}"); // a mistake here is the caller's, better seen before Python is up
-  const { share } = options;
+  const { share, relay } = options;
   const pyodide = await python();
+  host.relay = relay ?? "";
   if (share) pyodide.mountNodeFS(SHARE, share.folder);
   pyodide.globals.set("_host", host);
   const { run, write, connect } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });

@@ -32,7 +32,13 @@ class NetCard:
             CSUM | GUEST_CSUM | MTU_GIVEN | MAC_GIVEN | MRG_RXBUF | STATUS, queues=QUEUES, config=config,
         )
         self.area = core.load(field("Machine.net_offset").offset) + number * NET_AREA
-        core.store(field("Machine.virtio.image_offset", slot).offset, self.area)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Before harts run: the area where this machine has it, the address that a
+        machine which woke had before."""
+        self._core.store(field("Machine.virtio.image_offset", self.slot).offset, self.area)
+        self.mac = self._core.read(field("Machine.virtio.config", self.slot).offset, 6)
 
     def link(self, up: bool) -> None:
         """Plugs the cable in or out, as the guest sees it."""

@@ -34,6 +34,12 @@ class NinepDevice(VirtioDevice):
     def on_reset(self) -> None:
         self._tasks.start(self.server.reset())
 
+    def saved(self) -> object:
+        return self.server.saved()
+
+    def restored(self, state: object) -> None:
+        self._tasks.start(self.server.restore(state))
+
     async def _serve(self, chain: Chain) -> None:
         reply = await self.server.handle(chain.read(), chain.writable)
         chain.write(reply)

@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from hartwell.errors import BadConfiguration
-from hartwell.network.packets import ETHERTYPE_ARP, ETHERTYPE_IPV4, ICMP, TCP, UDP, ethertype, prohibited, read_ipv4
+from hartwell.network.packets import (
+    ETHERTYPE_ARP,
+    ETHERTYPE_IPV4,
+    ICMP,
+    TCP,
+    UDP,
+    Ipv4,
+    ethertype,
+    prohibited,
+    read_ipv4,
+)
 
 # The addresses that the guest's side of the relay has, as in QEMU's user network.
 GUEST, GATEWAY, DNS, NETMASK = "10.0.2.15", "10.0.2.2", "10.0.2.3", "255.255.255.0"
@@ -22,6 +32,15 @@ DHCP_SERVER_PORT, DNS_PORT = 67, 53
 
 _GATEWAY, _DNS = int(ipaddress.IPv4Address(GATEWAY)), int(ipaddress.IPv4Address(DNS))
 _EVERYONE = 0xFFFF_FFFF
+_SYN, _ACK = 0x02, 0x10
+
+# IANA's special-purpose registry, multicast and what is reserved.  Not by
+# ipaddress.is_global, which has meant different things in different Pythons.
+_SPECIAL = tuple(ipaddress.IPv4Network(text) for text in (
+    "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
+    "192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 "
+    "203.0.113.0/24 224.0.0.0/3"
+).split())
 
 
 @dataclass(frozen=True)
@@ -54,10 +73,12 @@ def parse_rule(text: str) -> Rule:
 
 
 class Policy:
-    """Decides frame by frame.  `own` are this host's addresses."""
+    """Decides frame by frame.  `own` are this host's addresses, `forwarded` the
+    guest's ports that this host's lead to."""
 
-    def __init__(self, allowed: Iterable[Rule] = (), own: Iterable[str] = ()) -> None:
+    def __init__(self, allowed: Iterable[Rule] = (), own: Iterable[str] = (), forwarded: Iterable[int] = ()) -> None:
         self.allowed = tuple(allowed)
+        self._forwarded = frozenset(forwarded)
         self._own = frozenset(int(ipaddress.IPv4Address(address)) for address in own)
         self.refused = 0
         self._may = lru_cache(4096)(self._decide)
@@ -77,6 +98,12 @@ class Policy:
             return False, None
         if self._may(packet.target, packet.protocol, packet.target_port):
             return True, None
+        if packet.target == _GATEWAY and packet.protocol == TCP and packet.source_port in self._forwarded:
+            # An answer in a connection that came in by a forwarded port: never the
+            # first segment of one, a SYN without an ACK (RFC 9293, 3.1).
+            flags = packet.payload[13:14]
+            if flags and flags[0] & (_SYN | _ACK) != _SYN:
+                return True, None
         self.refused += 1
         multicast = packet.target >> 28 >= 0xE
         return False, None if multicast or packet.fragment else prohibited(packet)
@@ -87,15 +114,21 @@ class Policy:
         if protocol == UDP and port == DHCP_SERVER_PORT and target in (_EVERYONE, _GATEWAY):
             return True
         if target == _DNS:
-            return port == DNS_PORT
+            return protocol == UDP and port == DNS_PORT
         if target == _GATEWAY:  # stands for this host's loopback
             return any(rule.matches(int(ipaddress.IPv4Address("127.0.0.1")), port) for rule in self.allowed)
         if any(rule.matches(target, port) for rule in self.allowed):
             return True
         address = ipaddress.IPv4Address(target)
-        return address.is_global and not address.is_multicast and target not in self._own
+        return not any(address in network for network in _SPECIAL) and target not in self._own
 
     def describe(self) -> str:
         """In words, for the page."""
         extra = ", ".join(str(r.network) + (f":{r.port}" if r.port else "") for r in self.allowed)
         return "the internet" + (f", and {extra}" if extra else "")
+
+
+def dns_question(frame: bytes) -> Ipv4 | None:
+    """The packet, if it is for the name server that the relay itself is."""
+    packet = read_ipv4(frame) if ethertype(frame) == ETHERTYPE_IPV4 else None
+    return packet if packet and packet.target == _DNS else None

@@ -7,12 +7,14 @@ can't be read is answered with EPROTO, and nothing it names is touched.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import stat
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from hartwell.ninep.backend import O_ACCMODE, O_TRUNC, Attributes, Change, File, Folder, Path
+from hartwell.ninep.backend import O_ACCMODE, O_CREAT, O_EXCL, O_TRUNC, Attributes, Change, File, Folder, Path
 from hartwell.ninep.errno import NUMBERS, Refused, of
 from hartwell.ninep.messages import (
     HEADER,
@@ -48,6 +50,7 @@ class Fid:
     """A client's name for a file: where it is, and the open file, if it is open."""
 
     path: Path
+    flags: int | None = None  # what it was opened with
     file: File | None = None
     writes: bool = False
     names: list[str] | None = None  # of a folder, as they were when it was read from the beginning
@@ -96,6 +99,24 @@ class Server:
         fids, self.fids = list(self.fids.values()), {}
         for fid in fids:
             await self._close(fid)
+
+    def saved(self) -> dict[str, object]:
+        """For a snapshot: which fid is what, and how it was opened."""
+        fids = [[number, list(fid.path), fid.flags] for number, fid in self.fids.items()]
+        return {"size": self.size, "fids": fids}
+
+    async def restore(self, state: object) -> None:
+        """What `saved` gave.  A file that is not there any more leaves its fid closed."""
+        await self.reset()
+        if not isinstance(state, dict):
+            return
+        self.size = int(state["size"])
+        for number, path, flags in state["fids"]:
+            fid = self.fids[number] = Fid(tuple(path))
+            if flags is not None:
+                flags &= ~(O_TRUNC | O_CREAT | O_EXCL)
+                with contextlib.suppress(Refused, OSError):
+                    await self._opened(fid, functools.partial(self.folder.open, fid.path, flags), flags)
 
     async def _answer(self, message: Message, room: int) -> bytes:
         handler: Callable[[Message, int], Awaitable[dict[str, object]]] | None
@@ -187,7 +208,7 @@ class Server:
         elif attributes.is_link:
             raise Refused("ELOOP")
         else:
-            await self._opened(fid, lambda: self.folder.open(fid.path, m.flags), writes)
+            await self._opened(fid, lambda: self.folder.open(fid.path, m.flags), m.flags)
             if m.flags & O_TRUNC:
                 attributes = await self.folder.stat(fid.path)
         return {"qid": qid_of(attributes), "iounit": 0}
@@ -198,7 +219,7 @@ class Server:
             raise Refused("EBADF", "it is open already")
         self._need_writable()
         path = (*fid.path, _checked(m.name))
-        await self._opened(fid, lambda: self.folder.create(path, m.flags, m.mode), m.flags & O_ACCMODE != 0)
+        await self._opened(fid, lambda: self.folder.create(path, m.flags, m.mode), m.flags)
         fid.path = path
         return {"qid": qid_of(await self.folder.stat(path)), "iounit": 0}
 
@@ -362,7 +383,7 @@ class Server:
         self._need_writable()
         return (*fid.path, _checked(m.name))
 
-    async def _opened(self, fid: Fid, opening: Callable[[], Awaitable[File]], writes: bool) -> None:
+    async def _opened(self, fid: Fid, opening: Callable[[], Awaitable[File]], flags: int) -> None:
         if self._open >= MOST_OPEN:
             raise Refused("ENFILE", f"more than {MOST_OPEN} open files")
         self._open += 1
@@ -371,11 +392,11 @@ class Server:
         except BaseException:
             self._open -= 1
             raise
-        fid.file, fid.writes = file, writes
+        fid.file, fid.flags, fid.writes = file, flags, flags & O_ACCMODE != 0
 
     async def _close(self, fid: Fid) -> None:
         if fid.file is not None:
-            file, fid.file = fid.file, None
+            file, fid.file, fid.flags = fid.file, None, None
             self._open -= 1
             await file.close()
 

@@ -8,7 +8,7 @@ Everything above is the same Python on both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hartwell.errors import NotSupported
@@ -80,8 +80,18 @@ class Core(Protocol):
         """Ends all workers at once and lets the memory go."""
 
 
+class NetworkWorker(Protocol):
+    """What carries a machine's frames; web/network/worker.mjs has the messages."""
+
+    def post(self, message: Mapping[str, Any], frame: bytes = b"") -> None: ...
+    def terminate(self) -> None: ...
+
+
 class Platform(Protocol):
     """The place itself."""
+
+    relay: str
+    """The address of a relay to the internet; "" where there is none."""
 
     name: str  # "browser", "node", "wasmtime"
     store: Store | None
@@ -103,6 +113,12 @@ class Platform(Protocol):
 
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""
+
+    def network(
+        self, core: Core, plan: Mapping[str, Any], heard: Callable[[dict[str, Any], bytes], None]
+    ) -> NetworkWorker | None:
+        """Starts the worker that carries a machine's frames (hartwell.net); None
+        where there are no such workers."""
 
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the command line) of an event: "console"

@@ -22,7 +22,7 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, MemoryPlan
-from hartwell.platform import Blob, Core
+from hartwell.platform import Blob, Core, NetworkWorker
 from hartwell.platform.javascript_store import JavaScriptStore
 from hartwell.platform.store import Store
 
@@ -155,6 +155,7 @@ class JavaScriptPlatform:
     def __init__(self, host: Any) -> None:
         self.host = host
         self.name = str(host.name)
+        self.relay = str(host.relay or "")
         self.store: Store | None = JavaScriptStore(host.store)
         self.shown_bytes = 0
 
@@ -194,6 +195,13 @@ class JavaScriptPlatform:
         """A blob of bytes that Python already has."""
         return PythonBlob(data)
 
+    def network(
+        self, core: Core, plan: Mapping[str, Any], heard: Callable[[dict[str, Any], bytes], None]
+    ) -> NetworkWorker | None:
+        """Starts the worker that carries a machine's frames."""
+        assert isinstance(core, JavaScriptCore)
+        return JavaScriptNetwork(self.host, core, plan, heard)
+
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the terminal) of an event."""
         if kind == "console":
@@ -201,6 +209,25 @@ class JavaScriptPlatform:
             self.host.console(to_js(payload["data"]), bool(payload.get("quiet")))
         else:
             self.host.emit(kind, json.dumps(dict(payload)))
+
+
+class JavaScriptNetwork:
+    """A machine's network worker (`platform.NetworkWorker`)."""
+
+    def __init__(
+        self, host: Any, core: JavaScriptCore, plan: Mapping[str, Any], heard: Callable[[dict[str, Any], bytes], None]
+    ) -> None:
+        self._heard = create_proxy(lambda text, frame: heard(json.loads(text), bytes(frame.to_bytes())))
+        self._worker = host.network(core.host_core, json.dumps(dict(plan)), self._heard)
+
+    def post(self, message: Mapping[str, Any], frame: bytes = b"") -> None:
+        """A message to the worker, with a frame or without."""
+        self._worker.post(json.dumps(dict(message)), to_js(frame))
+
+    def terminate(self) -> None:
+        """Ends it at once."""
+        self._worker.terminate()
+        self._heard.destroy()
 
 
 class HostFolder:

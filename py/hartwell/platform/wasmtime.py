@@ -28,7 +28,7 @@ from wasmtime import _ffi as ffi
 
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.layout import CONSTANTS, MAX_HARTS, RING_BASE, STACK_BASE, STACK_SIZE, MemoryPlan, field
-from hartwell.platform import Blob, Core
+from hartwell.platform import Blob, Core, NetworkWorker
 from hartwell.platform.store import Store
 
 HART_BUDGET = 100_000  # instructions between two returns of hart_run
@@ -310,6 +310,8 @@ class WasmtimePlatform:
         """There is none."""
         return None
 
+    relay = ""
+
     def __init__(
         self, cpu: str | Path, static: str | Path, on_event: Callable[[str, Mapping[str, Any]], None] | None = None
     ) -> None:
@@ -352,6 +354,12 @@ class WasmtimePlatform:
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""
         return BytesBlob(data)
+
+    def network(
+        self, core: Core, plan: Mapping[str, Any], heard: Callable[[dict[str, Any], bytes], None]
+    ) -> NetworkWorker | None:
+        """None: tests move a card's frames themselves."""
+        return None
 
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells `on_event`, if there is one."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from hartwell.errors import HartwellError
-from hartwell.setup import build, image, node, npm, paths, venv, wheels
+from hartwell.setup import build, image, node, npm, passt, paths, relay, venv, wheels
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
 from hartwell.setup.websocket import Endpoint
@@ -41,6 +41,7 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
         runner.run(venv.tests_step())
         runner.run(npm.checkers_step())
     runner.run(image.step(mirror))
+    runner.run(passt.step(mirror))
     return runner
 
 
@@ -54,13 +55,15 @@ def serve(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address or name to listen on (default 127.0.0.1)")
     parser.add_argument("--no-open", action="store_true", help="open no browser")
     parser.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
+    relay.add_options(parser)
     options = parser.parse_args(arguments)
 
     def act() -> int:
+        sockets = endpoints(options)  # what is wrong with an option is said at once
         # First, since a port that is taken should not be learned after ten minutes.
         with Server(options.host, options.port) as server:
             set_up(options.mirror, Progress())
-            server.endpoints |= endpoints(options)
+            server.endpoints |= sockets
             return _serve(server, not options.no_open)
 
     return reported(act)
@@ -68,7 +71,7 @@ def serve(arguments: list[str] | None = None) -> int:
 
 def endpoints(options: argparse.Namespace) -> dict[str, Endpoint]:
     """The WebSockets that serve.py offers to the page, by path."""
-    return {}
+    return {relay.PATH: relay.from_options(options).endpoint()}
 
 
 def _serve(server: Server, browser: bool) -> int:

@@ -19,9 +19,9 @@ from hartwell.setup.steps import Progress, Step, digest, replace_folder, scratch
 FOLDER = paths.STATIC / "passt"
 # passt of Debian 12: it needs nothing but a C library of that time or newer.
 PINS = {
-    "x86_64": "passt 0.0~git20230309.7c7625d-1 amd64 159780 @AMD64@ "
+    "x86_64": "passt 0.0~git20230309.7c7625d-1 amd64 160168 86cbbf887b293caa4602babeae6b2a903b3303ff61ca9b8c383f684d2d8b5e6c "
     "pool/main/p/passt/passt_0.0~git20230309.7c7625d-1_amd64.deb",
-    "aarch64": "passt 0.0~git20230309.7c7625d-1 arm64 @ARM64SIZE@ @ARM64@ "
+    "aarch64": "passt 0.0~git20230309.7c7625d-1 arm64 99360 f1302a24d91425dfabef2b6778fd33f5848e36ae6e0efe146dd47da5d80b6bc9 "
     "pool/main/p/passt/passt_0.0~git20230309.7c7625d-1_arm64.deb",
 }
 

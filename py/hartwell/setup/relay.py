@@ -11,21 +11,26 @@ stream sockets do (passt(1)).
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import socket as sockets
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hartwell.errors import BadConfiguration
-from hartwell.network.policy import DNS, GATEWAY, GUEST, NETMASK, Policy, Rule
+from hartwell.network import dns
+from hartwell.network.dns import Forwarder
+from hartwell.network.policy import DNS, GATEWAY, GUEST, NETMASK, Policy, Rule, dns_question, parse_rule
 from hartwell.setup import passt
+from hartwell.setup.server import Server
 from hartwell.setup.websocket import Endpoint, WebSocket
 
+PATH = "/ws/network"
 LARGEST_FRAME = 65536
 CONNECTIONS = 8  # at a time
 START_SECONDS = 5.0
@@ -92,7 +97,7 @@ class Relay:
         if program is None:
             _tell(socket, error=f"no relay to the internet: {why}")
             return
-        policy = Policy(self._allowed, own_addresses())
+        policy = Policy(self._allowed, own_addresses(), [forward.guest for forward in forwards])
         with tempfile.TemporaryDirectory(prefix="hartwell-") as folder:
             # passt gives its rights up before it opens the log.
             Path(folder).chmod(0o711)
@@ -121,7 +126,7 @@ class Relay:
 def _arguments(policy: Policy, forwards: Sequence[Forward], log: Path) -> list[str]:
     words = [
         "--foreground", "--quiet", "--ipv4-only", "--address", GUEST, "--netmask", NETMASK, "--gateway", GATEWAY,
-        "--dns", DNS, "--dns-forward", DNS, "--log-file", str(log), "--log-size", "65536",
+        "--dns", DNS, "--log-file", str(log), "--log-size", "65536",
     ]
     if not policy.reaches_host:
         words.append("--no-map-gw")
@@ -139,8 +144,15 @@ class _Cable:
     ) -> None:
         self._socket, self._stack, self._child, self._policy, self._log = socket, stack, child, policy, log
         self._forwards = forwards
+        self._dns = Forwarder((dns.resolvers()[0], dns.PORT), socket.send)
 
     def run(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._dns.close()
+
+    def _run(self) -> None:
         try:
             status = self._child.wait(0.3)  # one that can't run says so at once
         except subprocess.TimeoutExpired:
@@ -168,7 +180,9 @@ class _Cable:
                 continue
             passes, answer = self._policy.check(message)
             try:
-                if passes:
+                if passes and (question := dns_question(message)):
+                    self._dns.ask(question)
+                elif passes:
                     self._stack.sendall(len(message).to_bytes(4, "big") + message)
                 elif answer:
                     self._socket.send(answer)
@@ -201,3 +215,32 @@ class _Cable:
 def _tell(socket: WebSocket, **message: object) -> None:
     with contextlib.suppress(ConnectionError, OSError):
         socket.send(json.dumps(message))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options about where a guest may go, and who gets to it."""
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="ADDRESS[:PORT]", help="let the guest reach this IPv4 address or "
+        "network too, such as 192.168.1.0/24; 127.0.0.1:8080 is this machine's own, at 10.0.2.2:8080 in the guest",
+    )
+    parser.add_argument(
+        "--forward", action="append", default=[], metavar="HOST:GUEST",
+        help="lead a port of this machine's loopback to one of the guest's, such as 8022:22",
+    )
+
+
+def from_options(options: argparse.Namespace) -> Relay:
+    """BadConfiguration for what is wrong with them."""
+    return Relay([parse_rule(text) for text in options.allow], [parse_forward(text) for text in options.forward])
+
+
+@contextlib.contextmanager
+def local(relay: Relay) -> Iterator[str]:
+    """A relay for this process alone; its address, which has a secret in it."""
+    with tempfile.TemporaryDirectory() as nothing, Server(port=0, web=Path(nothing), static=Path(nothing)) as server:
+        server.endpoints[PATH] = relay.endpoint()
+        threading.Thread(target=server.serve_forever, args=[0.2], daemon=True).start()
+        try:
+            yield f"ws://127.0.0.1:{server.port}{PATH}?token={server.token}"
+        finally:
+            server.shutdown()

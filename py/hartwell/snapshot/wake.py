@@ -72,7 +72,7 @@ async def wake(
         try:
             if show and kind.shown is not None:
                 await kind.shown.close()
-            machine = kind(core, _request(manifest, plan), place, Links())
+            machine = kind(core, _request(manifest, plan), place, Links.of(place, manifest.options))
             await _fill(store, machine, manifest, lazy)
         except BaseException:
             core.terminate()
