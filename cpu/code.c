@@ -181,7 +181,6 @@ const uint8_t *code_bytes(struct Hart *h, const struct Insn *page)
 void code_synchronize(struct Hart *h)
 {
     struct Machine *m = MACHINE;
-    h->stat_fence_i++;
     for (uint32_t i = 0; i < m->hart_count; i++)
         if (hart_at(i) != h)
             hart_await_ack(h, hart_at(i), &hart_at(i)->code_ack, h->code_issued);

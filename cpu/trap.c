@@ -144,13 +144,19 @@ bool sys_sfence_vma(struct Hart *h, uint64_t va, uint64_t asid, bool va_given, b
         tlb_flush_page(h, va);
     else if (asid_given)
         tlb_flush_local(h);
-    else
+    else {
         tlb_flush_all(h);
+        /* More than is promised: a kernel that was only ever run where caches
+         * are coherent (xv6) forgets the fence.i between loading a program and
+         * running it, but not the fence of a new address space. */
+        code_synchronize(h);
+    }
     return true;
 }
 
 bool sys_fence_i(struct Hart *h)
 {
+    h->stat_fence_i++;
     code_synchronize(h);
     return true;
 }

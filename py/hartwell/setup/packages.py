@@ -119,13 +119,13 @@ def _by_name(gone: list[tuple[Package, NotThere]], mirrors: list[str], progress:
 class Apt:
     """apt-get with a state, a cache and a source of its own, all in `folder`."""
 
-    def __init__(self, folder: Path, mirror: str) -> None:
+    def __init__(self, folder: Path, mirror: str, architecture: str = "riscv64", suite: str = SUITE) -> None:
         for name in ("lists/partial", "cache/archives/partial"):
             (folder / name).mkdir(parents=True)
         (folder / "status").touch()
         keyring = next((path for path in KEYRINGS if path.exists()), None)
         signed = f" signed-by={keyring}" if keyring else ""
-        (folder / "sources.list").write_text(f"deb [arch=riscv64{signed}] {mirror} {SUITE} main\n")
+        (folder / "sources.list").write_text(f"deb [arch={architecture}{signed}] {mirror} {suite} main\n")
         settings = {
             "Dir::Etc::SourceList": folder / "sources.list",
             "Dir::Etc::SourceParts": "/dev/null",
@@ -134,8 +134,8 @@ class Apt:
             "Dir::State::Lists": folder / "lists",
             "Dir::State::status": folder / "status",
             "Dir::Cache": folder / "cache",
-            "APT::Architecture": "riscv64",
-            "APT::Architectures": "riscv64",
+            "APT::Architecture": architecture,
+            "APT::Architectures": architecture,
             "APT::Sandbox::User": "",
             "Debug::NoLocking": "1",
             "Acquire::Languages": "none",
@@ -146,12 +146,12 @@ class Apt:
     def update(self) -> None:
         self._run("apt-get", "-qq", "update")
 
-    def kernel(self) -> str:
+    def kernel(self, meta: str = KERNEL) -> str:
         """The name of the package that the meta package depends on."""
-        text = self._run("apt-cache", "show", "--no-all-versions", KERNEL)
+        text = self._run("apt-cache", "show", "--no-all-versions", meta)
         if match := re.search(r"^Depends:.*?(linux-image-[^ ,]+)", text, re.M):
             return match[1]
-        raise SetupError(f"the package {KERNEL} at {self._mirror} depends on no kernel")
+        raise SetupError(f"the package {meta} at {self._mirror} depends on no kernel")
 
     def download(self, name: str, folder: Path) -> Path:
         """The package's file, put into `folder`; apt holds it to the signed index."""
