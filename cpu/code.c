@@ -13,6 +13,7 @@
 
 #include "debug.h"
 #include "decode.h"
+#include "jit.h"
 #include "mmu.h"
 
 #define EVICT_BATCH 32 /* slots given up together, as each time costs all fetch translations */
@@ -56,17 +57,35 @@ void code_init(struct Hart *h)
         slot_page(h)[slot] = NO_PAGE;
     memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
     h->fetch_gen = 1;
+    memset(h->fetch_seen, 0, sizeof h->fetch_seen);
+    code_mode_changed(h);
     h->decode_next = 0;
     h->fetch_pin[0] = h->fetch_pin[1] = NO_PAGE;
     h->code_seen = atomic_get(&MACHINE->code_head);
 }
 
+/* The jump cache's key: addresses of code are good for a generation and a mode. */
+void code_mode_changed(struct Hart *h)
+{
+    h->jit_key = (uint64_t)(h->jit_generation & 0x1fff) << 50 | (uint64_t)h->fetch_mode << 48;
+}
+
 void code_flush_fetch(struct Hart *h)
 {
+    memset(h->fetch_seen, 0, sizeof h->fetch_seen);
+    if ((++h->jit_generation & 0x1fff) == 0)
+        jit_clear_jumps(h);
+    code_mode_changed(h);
     if (++h->fetch_gen < 1024)
         return;
     memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
     h->fetch_gen = 1;
+}
+
+void code_flush_fetch_page(struct Hart *h, uint64_t va)
+{
+    if (h->fetch_seen[va >> 18 & 63] >> (va >> 12 & 63) & 1)
+        code_flush_fetch(h);
 }
 
 void code_written(uint32_t page)
@@ -139,6 +158,7 @@ static uint32_t slot_of(struct Hart *h, uint32_t page)
     slot_generation(h)[slot] = atomic_get(page_generation(page));
     code_mark(h, page);
     memset(entries, 0, DECODE_ENTRIES * sizeof *entries);
+    jit_reset_counters(h, slot);
     entries[2048].op = OP_PAGE_END;
     slot_page(h)[slot] = page;
     slot_map(h)[page] = (uint16_t)(slot + 1);
@@ -146,7 +166,7 @@ static uint32_t slot_of(struct Hart *h, uint32_t page)
     return slot;
 }
 
-struct Insn *code_fetch(struct Hart *h, uint64_t va)
+static struct FetchEntry *fetch_entry(struct Hart *h, uint64_t va)
 {
     struct FetchEntry *e = &fetch_table(h)[va >> 12 & (FETCH_TLB_ENTRIES - 1)];
     uint64_t tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
@@ -160,16 +180,66 @@ struct Insn *code_fetch(struct Hart *h, uint64_t va)
             return NULL;
         }
         uint32_t slot = slot_of(h, (uint32_t)((pa - RAM_BASE) >> 12));
+        h->fetch_seen[va >> 18 & 63] |= 1ull << (va >> 12 & 63);
+        if (superpage)
+            tlb_note_superpage(h, va);
         tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
         *e = (struct FetchEntry){tag, mem_offset(slot_entries(h, slot)), slot};
         if (MACHINE->debug.breakpoint_count)
             debug_mark(h, slot_entries(h, slot), va, pa);
     }
+    return e;
+}
+
+struct Insn *code_fetch(struct Hart *h, uint64_t va)
+{
+    struct FetchEntry *e = fetch_entry(h, va);
+    if (!e)
+        return NULL;
     if (h->fetch_pin[0] != e->slot) {
         h->fetch_pin[1] = h->fetch_pin[0];
         h->fetch_pin[0] = e->slot;
     }
     return (struct Insn *)mem_at(e->entries);
+}
+
+uint32_t code_page(struct Hart *h, uint64_t va)
+{
+    uint64_t pa;
+    bool global, superpage;
+    const struct FetchEntry *e = &fetch_table(h)[va >> 12 & (FETCH_TLB_ENTRIES - 1)];
+    if (e->tag != ((va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode)) {
+        if (h->trap_pending || !mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, true, &pa, &global, &superpage))
+            return NO_PAGE;
+        e = fetch_entry(h, va); /* sets A; as a fetch ahead may (Privileged spec 4.3.1) */
+        if (!e) {
+            h->trap_pending = 0;
+            return NO_PAGE;
+        }
+    }
+    return slot_page(h)[e->slot];
+}
+
+bool code_fresh(struct Hart *h, uint32_t page, uint32_t *generation)
+{
+    uint16_t mapped = slot_map(h)[page];
+    uint8_t flags = __atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST);
+    if (!mapped || (flags & (PAGE_CODE | PAGE_INTERPRET)) != PAGE_CODE)
+        return false;
+    *generation = slot_generation(h)[mapped - 1];
+    return *generation == atomic_get(page_generation(page));
+}
+
+uint32_t code_entry(const struct Hart *h, uint32_t page, uint32_t pc)
+{
+    uint16_t mapped = slot_map(h)[page];
+    return mapped ? (mapped - 1u) * DECODE_ENTRIES + (pc >> 1 & 2047) : ~0u;
+}
+
+const struct Insn *code_decoded(const struct Hart *h, uint32_t page)
+{
+    uint16_t mapped = slot_map(h)[page];
+    return mapped ? slot_entries(h, mapped - 1u) : NULL;
 }
 
 const uint8_t *code_bytes(struct Hart *h, const struct Insn *page)
@@ -188,6 +258,8 @@ void code_synchronize(struct Hart *h)
     bool all = head - h->code_seen > CODE_RING_ENTRIES / 2, dropped = false;
     const uint32_t *pages = slot_page(h), *generations = slot_generation(h);
     uint32_t count = all ? DECODE_SLOTS : head - h->code_seen;
+    if (head != h->code_seen && jit_on())
+        dropped = true; /* translations of pages that this hart has no longer decoded */
     for (uint32_t i = 0; i < count; i++) {
         uint32_t slot = i;
         if (!all) {

@@ -11,6 +11,7 @@
 #include "csr.h"
 #include "debug.h"
 #include "interp.h"
+#include "jit.h"
 #include "mmu.h"
 #include "rtc.h"
 #include "trap.h"
@@ -133,6 +134,7 @@ void hart_mode_changed(struct Hart *h)
     if (set == SET_S && h->mstatus & MSTATUS_SUM)
         set = SET_SUM;
     h->fetch_mode = set_of[h->privilege];
+    code_mode_changed(h);
     if (set != h->mem_mode || h->tlb_mask == 0)
         tlb_use_set(h, set);
 }
@@ -355,6 +357,7 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
             trap_interrupt(h);
         if (h->instret >= end)
             return RUN_BUDGET;
+        jit_begin(h);
         int step = over ? step_over(h) : interp_run(h, end, (flags & RUN_EXACT) != 0);
         switch (step) {
         case STEP_WFI:

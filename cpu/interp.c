@@ -13,6 +13,7 @@
 #include "debug.h"
 #include "decode.h"
 #include "fp.h"
+#include "jit.h"
 #include "mmu.h"
 #include "trap.h"
 
@@ -42,11 +43,14 @@
     count++;      \
     break
 
-/* Goes to `offset` bytes from here. */
-#define GO(offset)                                               \
+/* Goes to `offset` bytes from here.  What the translator counts: calls, jumps
+ * backwards, indirect jumps; returns count least, since who calls often is
+ * called or loops often. */
+#define GO(offset, visits)                                       \
     do {                                                         \
         int32_t to = (int32_t)(ip - page) + ((int32_t)(offset) >> 1); \
         count++;                                                 \
+        visit = (visits);                                        \
         if ((uint32_t)to < PAGE_ENTRIES) {                       \
             ip = page + to;                                      \
             goto jumped;                                         \
@@ -54,15 +58,16 @@
         target = page_va + (uint64_t)((int64_t)to * 2);          \
         goto enter;                                              \
     } while (0)
-#define BRANCH() GO(i->imm)
+#define BRANCH() GO(i->imm, i->imm < 0 ? JIT_VISIT : 0)
 #define JUMP_LINK()             \
     do {                        \
         h->x[i->rd] = NEXT_PC;  \
-        GO(i->imm);             \
+        GO(i->imm, i->imm < 0 || i->rd != 32 ? JIT_VISIT : 0); \
     } while (0)
 #define JUMP_INDIRECT()                                                   \
     do {                                                                  \
         target = (h->x[i->rs1] + (uint64_t)(int64_t)i->imm) & ~1ull;      \
+        visit = i->rd == 32 && i->rs1 == 1 ? JIT_VISIT_RETURN : JIT_VISIT; \
         h->x[i->rd] = NEXT_PC;                                            \
         count++;                                                          \
         if ((target & ~0xfffull) == page_va) {                            \
@@ -272,7 +277,9 @@ static inline __attribute__((always_inline)) int run(struct Hart *h, uint64_t li
     struct Insn *page, *ip;
     const struct Insn *i;
     struct Insn crossed;
-    uint32_t crossing = 0;
+    uint32_t crossing = 0, heat, visit = JIT_VISIT;
+    const uint32_t counters = jit_counter_bias(h), threshold = jit_threshold();
+    uint16_t *counter;
 
 enter:
     page = code_fetch(h, target);
@@ -282,12 +289,45 @@ enter:
     }
     page_va = target & ~0xfffull;
     ip = page + (target >> 1 & (PAGE_ENTRIES - 1));
+    goto jumped;
+resume: /* as enter, but the instruction there is ours whatever has been translated */
+    page = code_fetch(h, target);
+    if (!page) {
+        SAVE(target, 0);
+        return STEP_TRAP;
+    }
+    page_va = target & ~0xfffull;
+    ip = page + (target >> 1 & (PAGE_ENTRIES - 1));
+    crossing = 0;
+    if (count >= limit || atomic_get(&h->attention)) {
+        SAVE(PC, 0);
+        return count >= limit ? STEP_BUDGET : STEP_ATTENTION;
+    }
+    goto work;
 jumped:
     crossing = 0;
     if (__builtin_expect(count >= limit || atomic_get(&h->attention), 0)) {
         SAVE(PC, 0);
         return count >= limit ? STEP_BUDGET : STEP_ATTENTION;
     }
+    if (visit) {
+        counter = (uint16_t *)mem_at(counters + (mem_offset(ip) >> 2));
+        heat = *counter + visit;
+        *counter = (uint16_t)heat;
+        if (__builtin_expect(heat > threshold, 0)) {
+            SAVE(PC, 0);
+            int ran = jit_enter(h, counter, limit, exact);
+            if (ran != JIT_COLD) {
+                count = h->instret;
+                target = h->pc;
+                visit = JIT_VISIT_MISSED;
+                if (ran == JIT_RAN)
+                    goto enter;
+                goto resume;
+            }
+        }
+    }
+work:
     for (;;) {
         if (exact && count >= limit) {
             SAVE(PC, 0);
@@ -305,6 +345,7 @@ jumped:
             __attribute__((fallthrough));
         case OP_PAGE_END:
             target = PC;
+            visit = 0;
             goto enter;
         case OP_CROSS: {
             uint64_t pc = PC;

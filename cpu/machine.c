@@ -6,6 +6,7 @@
 
 #include "bus.h"
 #include "csr.h"
+#include "jit.h"
 #include "mmu.h"
 #include "ring.h"
 #include "snapshot.h"
@@ -142,6 +143,7 @@ EXPORT void machine_init(void)
     struct Machine *m = MACHINE;
     m->magic = MACHINE_MAGIC;
     m->layout_version = LAYOUT_VERSION;
+    jit_init();
     for (uint32_t i = 0; i < m->hart_count; i++) {
         hart_at(i)->id = i; /* which says where its tables lie */
         tlb_init(hart_at(i));

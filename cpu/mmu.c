@@ -298,7 +298,7 @@ void tlb_flush_local(struct Hart *h)
 /* A page of a superpage can't be flushed alone: one fence covers all of it
  * (Privileged spec 4.2.1), and the table doesn't know where it begins.  So the
  * range that superpages were seen in is kept, one for each half of the space. */
-static void super_note(struct Hart *h, uint64_t va)
+void tlb_note_superpage(struct Hart *h, uint64_t va)
 {
     uint32_t half = va >> 63;
     if (va < h->super_low[half])
@@ -322,7 +322,7 @@ void tlb_flush_page(struct Hart *h, uint64_t va)
         tlb_table(h, set, TABLE_READ)[index] = invalid_entry(index);
         tlb_table(h, set, TABLE_WRITE)[index] = invalid_entry(index);
     }
-    code_flush_fetch(h);
+    code_flush_fetch_page(h, va);
 }
 
 static void drop_if_code(uint64_t *entry, uint32_t index, uint32_t own)
@@ -395,7 +395,7 @@ static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t ac
         if (!global || *entry == invalid_entry(index))
             journal_add(h, journal_number(h->mem_mode, table, global), index);
         if (superpage)
-            super_note(h, va);
+            tlb_note_superpage(h, va);
         *entry = (va & PAGE_MASK) ^ host;
     }
     return (uint8_t *)mem_at(host | (uint32_t)(va & (PAGE_SIZE - 1)));

@@ -82,6 +82,7 @@ void tlb_flush_all(struct Hart *h);
 void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
 void tlb_drop_writes(struct Hart *h); /* of another hart, too, while it stands still */
+void tlb_note_superpage(struct Hart *h, uint64_t va); /* va's translation is one */
 
 /* Takes every page that now holds code out of the write tables.  For a page
  * that was in one, this hart may have written it unseen since it was marked:
@@ -103,6 +104,21 @@ const uint8_t *code_bytes(struct Hart *h, const struct Insn *page);
 void code_synchronize(struct Hart *h);
 
 void code_flush_fetch(struct Hart *h); /* translations of fetches only */
+void code_flush_fetch_page(struct Hart *h, uint64_t va); /* as far as va's page may be among them */
+void code_mode_changed(struct Hart *h); /* after fetch_mode changed */
+
+/* The RAM page that va's code lies in, marked as code; NO_PAGE when it can't
+ * be fetched from.  Raises nothing. */
+uint32_t code_page(struct Hart *h, uint64_t va);
+
+/* Is this hart's decoded copy of the page what its bytes are, so that a write
+ * from its generation on is noticed, and may it be translated? */
+bool code_fresh(struct Hart *h, uint32_t page, uint32_t *generation);
+
+/* Number of the entry for a pc in a page that this hart has decoded, among all; ~0: has not. */
+uint32_t code_entry(const struct Hart *h, uint32_t page, uint32_t pc);
+/* The entries themselves, or NULL; those never executed are OP_UNDECODED. */
+const struct Insn *code_decoded(const struct Hart *h, uint32_t page);
 void code_init(struct Hart *h);
 
 /* RAM page number `page` was written while it may hold code.  Any thread. */

@@ -11,13 +11,43 @@ export function clock() {
 }
 
 /**
+ * What cpu.wasm calls to make a module of the translator's part of itself
+ * (docs/translator.md).  Synchronous: the hart goes on in it at once.
+ *
+ * @param {WebAssembly.Memory} memory
+ * @param {() => WebAssembly.Table} table of the instance
+ */
+function installer(memory, table) {
+  const bytes = new Uint8Array(memory.buffer);
+  /** @type {{env: Record<string, WebAssembly.Memory | WebAssembly.Table>}} */
+  const imports = { env: { memory } };
+  /** @type {(offset: number, count: number, slots: number) => number} */
+  return (offset, count, slots) => {
+    try {
+      const own = table();
+      // Growing costs milliseconds for large tables, so not often.
+      if (own.length < slots) own.grow(Math.max(4096, slots - own.length));
+      imports.env.table ??= own;
+      // A copy: engines refuse to compile from shared memory.
+      const module = new WebAssembly.Module(bytes.slice(offset >>> 0, (offset >>> 0) + count));
+      new WebAssembly.Instance(module, imports);
+      return 1;
+    } catch (error) {
+      console.warn(`translation of ${count} bytes refused:`, error);
+      return 0;
+    }
+  };
+}
+
+/**
  * @param {WebAssembly.Module} module
  * @param {WebAssembly.Memory} memory
  * @param {Place} place
  * @returns {Promise<WebAssembly.Exports>}
  */
 export async function instantiate(module, memory, place) {
-  const { exports } = await WebAssembly.instantiate(module, { env: { memory }, host: { clock } });
+  const install = installer(memory, () => /** @type {WebAssembly.Table} */ (exports.__indirect_function_table));
+  const { exports } = await WebAssembly.instantiate(module, { env: { memory }, host: { clock, install } });
   /** @type {WebAssembly.Global} */ (exports.__stack_pointer).value = place.stackTop;
   return exports;
 }

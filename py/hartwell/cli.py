@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--no-jit", dest="jit", action="store_false", help="interpret only")
     run.add_argument("--gdb", type=int, metavar="PORT", help="let gdb connect to 127.0.0.1:PORT (0: any that is free)")
     run.add_argument("--halt", action="store_true", help="start with every hart before its first instruction; gdb lets them go")
+    run.add_argument("--jit-threshold", dest="jit", type=int, metavar="N", help="translate what was visited N times")
     run.set_defaults(act=_run)
 
     script = commands.add_parser(

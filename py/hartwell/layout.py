@@ -63,6 +63,15 @@ CODE_RING_ENTRIES = 4096  # page numbers of code pages written to
 
 TLB_SETS = 4  # U, S, S with SUM, M (or untranslated)
 
+# The translator (docs/translator.md).
+JIT_REGIONS = 16384  # translations at a time
+JIT_HASH = 65536  # buckets by physical pc
+JIT_MODULES = 2048  # WebAssembly modules at a time
+JIT_CODE_BYTES = 24 << 20  # their bytes
+JIT_JUMPS = 8192  # entries of a hart's jump cache
+JIT_QUEUE = 32  # hot places that a hart collects before it translates
+JIT_REGION_PAGES = 4  # code pages one region may touch
+
 RAM_BASE = 0x8000_0000  # guest physical
 
 Field = tuple[str, str] | tuple[str, str, int]
@@ -156,6 +165,40 @@ STRUCTS: dict[str, list[Field]] = {
         ("wanted", "u32", PAGE_WAITERS),  # RAM page + 1 that a thread waits for, 0: nobody
         ("pad", "u32"),
     ],
+    # --- translator --------------------------------------------------------
+    "JitPage": [("page", "u32"), ("generation", "u32")],
+    # One translation: a function in a table slot.  `key`: halfword number of
+    # its entry in RAM, plus 1; 0: free.
+    "JitRegion": [
+        ("key", "u32"), ("next", "u32"), ("slot", "u32"), ("module", "u32"),
+        ("ranges", "u32"),  # offset of the u16 pairs (offset in window, bytes) of guest code it came from
+        ("range_count", "u16"), ("insns", "u16"),
+        ("hash", "u64"),  # of those bytes
+        ("page_count", "u32"), ("entry_page", "u32"),  # index in pages of the entry's
+        ("page", "JitPage", JIT_REGION_PAGES),  # consecutive virtual pages, RAM page numbers; NO_PAGE: not touched
+    ],
+    "JitModule": [("code", "u32"), ("bytes", "u32"), ("first_slot", "u32"), ("slots", "u32"), ("used", "u32"), ("pad", "u32")],
+    # The registry, one for all harts.
+    "Jit": [
+        ("lock", "u32"),
+        ("threshold", "u32"),  # visits of a jump's target that make it hot; NEVER: no translator
+        ("instances", "u32"),  # instances of cpu.wasm that ever translated
+        ("epoch", "u32"),  # of what is registered: rises when modules are evicted
+        ("module_count", "u32"), ("region_count", "u32"), ("code_used", "u32"), ("slots_used", "u32"),
+        ("region_free", "u32"), ("features", "u32"),
+        ("first_slot", "u32"), ("pad", "u32"),
+        ("stat_regions", "u64"), ("stat_insns", "u64"), ("stat_bytes", "u64"), ("stat_time_us", "u64"),
+        ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
+    ],
+    "JitJump": [("tag", "u64"), ("slot", "u32"), ("pad", "u32")],
+    # A hart's share, at Machine.jit_hart_offset: caches, valid for `instance`.
+    "JitHart": [
+        ("jump", "JitJump", JIT_JUMPS),
+        ("installed", "u32", JIT_MODULES // 32),
+        ("queue", "u64", JIT_QUEUE),
+        ("queue_page", "u32", JIT_QUEUE),
+        ("counter", "u16", DECODE_SLOTS * DECODE_ENTRIES),  # of each decoded entry
+    ],
     # --- machine ---------------------------------------------------------
     "Machine": [
         ("magic", "u32"), ("layout_version", "u32"),
@@ -198,6 +241,9 @@ STRUCTS: dict[str, list[Field]] = {
         ("debug_ring", "Ring"),
         ("debug", "Debug"),
         ("snapshot", "Snapshot"),
+        ("jit", "Jit"),
+        ("jit_regions_offset", "u32"), ("jit_hash_offset", "u32"), ("jit_modules_offset", "u32"),
+        ("jit_code_offset", "u32"), ("jit_hart_offset", "u32"), ("jit_hart_stride", "u32"),
     ],
     # --- hart ------------------------------------------------------------
     "Hart": [
@@ -254,7 +300,17 @@ STRUCTS: dict[str, list[Field]] = {
         ("page_wanted", "u32"),  # RAM page + 1 that this hart waits for
         # VA ranges that superpage entries came from: user half, kernel half
         ("super_low", "u64", 2), ("super_high", "u64", 2),
+        # translator: generated code reads the first three
+        ("jit_fuel", "u32"),  # instructions left until it has to come back; may go below 0
+        ("jit_jumps", "u32"),  # offset of the jump cache
+        ("jit_key", "u64"),  # XORed into the jump cache's tags: fetch generation and mode
+        ("jit_value", "u64"),  # what a helper gives back
+        ("jit_end", "u64"),  # instret = jit_end - jit_fuel while generated code runs
+        ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32"),
+        ("fetch_seen", "u64", 64),  # a filter of va pages fetched from since the last flush
         # statistics
+        ("stat_jit_entries", "u64"), ("stat_jit_slow", "u64"), ("stat_jit_missed", "u64"), ("stat_jit_polls", "u64"),
+        ("stat_jit_insns", "u64"), ("stat_jit_installed", "u64"),
         ("stat_traps", "u64"), ("stat_interrupts", "u64"), ("stat_tlb_misses", "u64"),
         ("stat_decoded", "u64"), ("stat_mmio", "u64"), ("stat_wfi", "u64"), ("stat_fence_i", "u64"),
         ("stat_sfence", "u64"),
@@ -275,6 +331,9 @@ CONSTANTS: dict[str, int] = {
     "DECODE_SLOTS": DECODE_SLOTS, "DECODE_ENTRIES": DECODE_ENTRIES,
     "FETCH_TLB_ENTRIES": FETCH_TLB_ENTRIES, "JOURNAL_ENTRIES": JOURNAL_ENTRIES,
     "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,
+    "JIT_REGIONS": JIT_REGIONS, "JIT_HASH": JIT_HASH, "JIT_MODULES": JIT_MODULES, "JIT_CODE_BYTES": JIT_CODE_BYTES,
+    "JIT_JUMPS": JIT_JUMPS, "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
+    "JIT_NEVER": 0xFFFF_FFFF,  # Jit.threshold
     "FIRMWARE_BUILTIN": 0, "FIRMWARE_GUEST": 1,  # guest: an M-mode image answers SBI
     # Machine.control
     "CONTROL_RUN": 0, "CONTROL_PAUSE": 1, "CONTROL_STOP": 2,
@@ -307,6 +366,7 @@ CONSTANTS: dict[str, int] = {
     "DEBUG_NONE": 0, "DEBUG_BREAKPOINT": 1, "DEBUG_WATCHPOINT": 2, "DEBUG_DMA": 3,
     "OVER_BREAK": 1, "OVER_WATCH": 2,
     "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2, "DEBUG_CODE": 4,  # what debug_changed is told of
+    "PAGE_INTERPRET": 16,  # never run its translations
     # Virtio.backend
     "VIRTIO_BACKEND_NONE": 0, "VIRTIO_BACKEND_CONSOLE": 1, "VIRTIO_BACKEND_BLOCK": 2,
     "VIRTIO_BACKEND_PYTHON": 3, "VIRTIO_BACKEND_NET": 4,
@@ -444,6 +504,11 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("decode", DECODE_SLOTS * DECODE_ENTRIES * DECODE_ENTRY_BYTES, each=True)
     area("tlb", (8 << tlb_bits) * TLB_SETS * 2, each=True)
     area("net", NET_CARDS * NET_AREA)
+    area("jit_regions", LAYOUT["JitRegion"].size * JIT_REGIONS)
+    area("jit_hash", 4 * JIT_HASH)
+    area("jit_modules", LAYOUT["JitModule"].size * JIT_MODULES)
+    area("jit_code", JIT_CODE_BYTES)
+    area("jit_hart", LAYOUT["JitHart"].size, each=True)
     area("blob", blob_bytes)
     values["blob_bytes"] = blob_bytes
     at = _align(at, 2 << 20)

@@ -27,6 +27,7 @@ from hartwell.devices.vsock import VsockDevice
 from hartwell.errors import HartwellError, MachineStopped
 from hartwell.files import Files
 from hartwell.harts import Hart
+from hartwell.jit import jit_threshold
 from hartwell.layout import CONSTANTS, field
 from hartwell.links import Links
 from hartwell.memory import Memory
@@ -54,7 +55,6 @@ class Machine:
     console_size: ClassVar[tuple[int, int]] = (80, 24)
     """Columns and rows of that console."""
 
-    jit = True
     files: Files
     network: Network
     vsock: VsockDevice
@@ -70,7 +70,7 @@ class Machine:
     _lost: str | None = None  # why memory of a lazy wake did not come
     _locked = False
 
-    def __init__(self, core: Core, request: Request, place: Platform, links: Links) -> None:
+    def __init__(self, core: Core, request: Request, place: Platform, links: Links, jit: bool | int = True) -> None:
         """Devices and memory; use `Machine.boot`."""
         self.image = request.name
         self.error: str | None = None
@@ -83,7 +83,8 @@ class Machine:
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._counted = (time.monotonic(), 0)
-        _write_plan(core, request)
+        self.jit = jit is not False
+        _write_plan(core, request, jit_threshold(jit))
         core.call("machine_init")
         self._devices: list[VirtioDevice] = []
         self._agent: Agent | None = None
@@ -98,7 +99,7 @@ class Machine:
         kernel: Source | None = None, initrd: Source | None = None, append: str | None = None,
         disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
         share: str | Path | Folder | None = "default", network: str | Sequence[str] | None = "default",
-        jit: bool = True, show: bool = True, halt: bool = False, platform: Platform | None = None,
+        jit: bool | int = True, show: bool = True, halt: bool = False, platform: Platform | None = None,
     ) -> Machine:
         """Builds a machine and starts it; returns when its harts run.
 
@@ -116,7 +117,8 @@ class Machine:
         network: "relay" (to the internet, by serve.py), "switch" or "switch:NAME"
         (machines of the same origin), two of them for two cards, None.  By
         default the relay, where there is one.
-        jit: use the translator where there is one.
+        jit: translate hot code (docs/translator.md); False interprets all of
+        it, a number is the visits after which a place counts as hot.
         show: take the page's console; a machine that has it is switched off,
         as by pulling its plug.  With False the machine runs beside it.
         halt: every hart stands still before its first instruction; resume() starts them.
@@ -136,7 +138,7 @@ class Machine:
             )
             if show and cls.shown is not None:
                 await cls.shown.close()
-            machine = cls(await place.create(request.plan), request, place, links)
+            machine = cls(await place.create(request.plan), request, place, links, jit)
         except BaseException:
             if show:
                 if cls.shown is not None:
@@ -144,7 +146,7 @@ class Machine:
                 else:
                     place.emit("state", {"state": "stopped"})
             raise
-        machine.jit, machine.halt_next_start = jit, halt
+        machine.halt_next_start = halt
         request.options = links.options | said(
             image=image, kernel=kernel, initrd=initrd, append=append, firmware=firmware, bare=bare)
         if show:
@@ -481,11 +483,12 @@ class Machine:
         self._tasks.append(asyncio.ensure_future(work))
 
 
-def _write_plan(core: Core, request: Request) -> None:
+def _write_plan(core: Core, request: Request, threshold: int) -> None:
     """The plan's numbers into struct Machine, where C finds them."""
     for name, value in core.plan.values.items():
         slot = field(f"Machine.{name}")
         core.write(slot.offset, value.to_bytes(slot.size, "little"))
+    core.store(field("Machine.jit.threshold").offset, threshold)
     guest = request.bare or request.firmware is not None
     core.store(field("Machine.hart_count").offset, core.plan.harts)
     core.store(field("Machine.firmware").offset, CONSTANTS["FIRMWARE_GUEST" if guest else "FIRMWARE_BUILTIN"])

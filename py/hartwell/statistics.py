@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hartwell import jit
 from hartwell.layout import LAYOUT, MAX_VIRTIO, field
 from hartwell.platform import Core
 
@@ -38,6 +39,7 @@ def collect(core: Core) -> dict[str, Any]:
         "harts": harts,
         "memory": {"ram": core.plan.ram_bytes, "total": core.plan.total_bytes},
         "virtio": slots,
+        "jit": jit.collect(core),
     }
 
 

@@ -21,10 +21,12 @@ def platform() -> WasmtimePlatform:
     return WasmtimePlatform(ROOT / "static" / "cpu.wasm", ROOT / "static")
 
 
-def fresh_core(ram: int = 8 << 20, harts: int = 2, firmware: str = "GUEST", blob_bytes: int = 0) -> WasmtimeCore:
+def fresh_core(ram: int = 8 << 20, harts: int = 2, firmware: str = "GUEST", blob_bytes: int = 0,
+               threshold: int | None = None) -> WasmtimeCore:
     """A machine after machine_init: `harts` harts, all off.
 
     firmware: GUEST (M mode is the program's) or BUILTIN (the core answers SBI).
+    threshold: of the translator; None: interpreter alone.
     """
     plan = plan_memory(ram, harts, blob_bytes)
     core = asyncio.run(platform().create(plan))
@@ -34,6 +36,8 @@ def fresh_core(ram: int = 8 << 20, harts: int = 2, firmware: str = "GUEST", blob
         core.write(slot.offset, value.to_bytes(slot.size, "little"))
     core.store(field("Machine.hart_count").offset, harts)
     core.store(field("Machine.firmware").offset, CONSTANTS[f"FIRMWARE_{firmware}"])
+    if threshold is not None:
+        core.store(field("Machine.jit.threshold").offset, threshold)
     core.call("machine_init")
     return core
 

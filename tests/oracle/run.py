@@ -53,6 +53,11 @@ def run(core: Core, record: Record) -> State:
     if (pc, cause, end) != (PARKED, ECALL_M, record.end):
         raise WrongEnd(f"program {record.number} ({record.group}): pc {pc:#x}, mcause {cause}, mepc {end:#x}; "
                        f"expected the ecall at {record.end:#x}")
+    return state(core)
+
+
+def state(core: Core) -> State:
+    """What the hart has now of what a record compares."""
     x, f = (core.read(field(f"Hart.{name}").offset, 256) for name in "xf")
     return State(
         tuple(int.from_bytes(x[at : at + 8], "little") for at in range(0, 256, 8)),

@@ -109,11 +109,32 @@ class _Thread:
         clock = linker.instantiate(self.store, engine.clock).exports(self.store)["clock"]
         linker.define(self.store, "host", "clock", clock)
         linker.define(self.store, "env", "memory", memory)
+        kinds = wasmtime.FuncType([wasmtime.ValType.i32()] * 3, [wasmtime.ValType.i32()])
+        linker.define(self.store, "host", "install", wasmtime.Func(self.store, kinds, self._install, access_caller=True))
+        self._engine, self._memory = engine.engine, memory
         self._exports = linker.instantiate(self.store, engine.cpu).exports(self.store)
         stack = self._exports["__stack_pointer"]
         assert isinstance(stack, wasmtime.Global)
         stack.set_value(self.store, STACK_BASE + (number + 1) * STACK_SIZE)
         self._functions: dict[str, tuple[wasmtime.Func, list[bool]]] = {}
+
+    def _install(self, caller: wasmtime.Caller, offset: int, count: int, slots: int) -> int:
+        """Links a module that the translator made into this thread's table."""
+        table = self._exports["__indirect_function_table"]
+        assert isinstance(table, wasmtime.Table)
+        if table.size(caller) < slots:
+            table.grow(caller, max(4096, slots - table.size(caller)), None)
+        address = ctypes.addressof(self._memory.data_ptr().contents) + (offset & 0xFFFF_FFFF)
+        try:
+            module = wasmtime.Module(self._engine, ctypes.string_at(address, count))
+            wasmtime.Instance(caller, module, [self._memory, table])
+        except wasmtime.WasmtimeError as error:
+            self.refused = str(error)
+            return 0
+        return 1
+
+    refused = ""
+    """Why the engine refused a translation, for tests."""
 
     def call(self, export: str, *arguments: int | float) -> int:
         if export not in self._functions:

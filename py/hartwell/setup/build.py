@@ -39,17 +39,12 @@ FLAGS = [
     "-Wl,--export-table", "-Wl,--growable-table", "-Wl,--export-dynamic",
     "-Wl,--export=__stack_pointer", "-Wl,--export=__heap_base",
 ]
-IMPORTS = {"env.memory": "memory", "host.clock": "function"}
+IMPORTS = {"env.memory": "memory", "host.clock": "function", "host.install": "function"}
 
 
 def generated_files() -> dict[str, str]:
     """Names and texts of cpu/generated/."""
-    return {
-        "layout.h": c_header(),
-        "isa.h": generate.header(),
-        "isa_decode.inc": generate.decoder(),
-        "isa_cases.inc": generate.cases(),
-    }
+    return {"layout.h": c_header(), **{name: make() for name, make in generate.FILES.items()}}
 
 
 def generate_sources(folder: Path = GENERATED) -> None:

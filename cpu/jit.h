@@ -1,0 +1,58 @@
+/* The translator: hot guest code becomes WebAssembly functions, called regions.
+ *
+ *   jit.c          the hart's side: entering regions, the jump cache, the queue
+ *   jit_registry.c what is translated, one registry for all harts; modules
+ *   jit_region.c   which instructions belong to a region, and its blocks
+ *   jit_flow.c     order, dominators, loops; which registers are live and dirty
+ *   jit_emit.c     a region as a structured Wasm function
+ *   jit_insn.c     an instruction as Wasm; jit_memory.c, jit_fp.c: those kinds
+ *   jit_wasm.h     bytes
+ *   jit_help.c     what generated code calls
+ *
+ * A region is keyed by the physical address of its entry; its code takes the
+ * virtual address of the entry's page as a parameter, so it serves every
+ * address space that maps the page.  Nothing in it depends on privilege: what
+ * does is left to the interpreter or asked of the hart's state.
+ *
+ * What a region gives back is the next pc.  Bit 0 set: the interpreter must do
+ * at least one instruction there (or look at attention) before any region is
+ * entered again.  All architectural state is in struct Hart at that point.
+ */
+#ifndef HARTWELL_JIT_H
+#define HARTWELL_JIT_H
+
+#include "hart.h"
+
+enum {
+    JIT_COLD, /* nothing ran: go on where you are */
+    JIT_RAN,  /* h->pc and h->instret are new */
+    JIT_SLOW, /* the same, and the instruction at h->pc is the interpreter's */
+};
+
+/* How much a visit adds to a place's counter; Jit.threshold is in these units. */
+#define JIT_VISIT 8u
+#define JIT_VISIT_RETURN 1u
+#define JIT_VISIT_MISSED 24u /* a region wanted to go there and found none */
+
+#define JIT_LONGEST 512  /* instructions between two polls of a region, at most */
+#define JIT_DEPTH 160    /* regions that may call each other before all return */
+#define JIT_FIRST_SLOT 4096 /* of the function table; below are cpu.wasm's own */
+
+/* A visit to h->pc, whose counter went over the threshold. */
+int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact);
+
+/* Before the interpreter runs: sees to it that this instance's caches are its
+ * own (the supervisor may have run the hart), and translates what is queued. */
+void jit_begin(struct Hart *h);
+
+/* Added to half the interpreter's pointer to a decoded entry, gives the offset of its counter. */
+uint32_t jit_counter_bias(const struct Hart *h);
+
+static inline uint32_t jit_threshold(void) { return MACHINE->jit.threshold; }
+static inline bool jit_on(void) { return MACHINE->jit.threshold != JIT_NEVER; }
+
+void jit_init(void);
+void jit_clear_jumps(struct Hart *h);
+void jit_reset_counters(struct Hart *h, uint32_t slot); /* of a decoded page that is new */
+
+#endif

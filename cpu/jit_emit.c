@@ -1,0 +1,525 @@
+/* A region as one Wasm function with structured control flow.
+ *
+ * Blocks are placed by the dominator tree (Ramsey, "Beyond Relooper", ICFP
+ * 2022): what a block dominates is nested in it; one that several edges lead
+ * to stands behind a Wasm block that they break out of; one that edges lead
+ * back to is a Wasm loop.
+ *
+ * Around all of it lie the stubs: each stores one set of registers and leaves
+ * in one way.  Every exit picks one whose set holds what is dirty there and
+ * nothing that isn't valid.
+ *
+ *     block stub 1
+ *       block stub 0
+ *         ...body: "br" to a stub...
+ *       end  stub 0's code, returns
+ *     end  stub 1's code, returns
+ */
+#include "jit_emit.h"
+
+#include "jit.h"
+#include "mmu.h"
+
+void open(struct Emit *e, uint32_t code, uint32_t label)
+{
+    op(e, code);
+    op(e, W_EMPTY);
+    if (e->depth == LABELS)
+        e->out.full = true;
+    else
+        e->label[e->depth++] = (uint8_t)label;
+}
+
+void close(struct Emit *e)
+{
+    op(e, W_END);
+    e->depth--;
+}
+
+static void branch_to(struct Emit *e, uint32_t code, uint32_t block)
+{
+    for (uint32_t k = e->depth; k-- > 0;)
+        if (e->label[k] == block) {
+            op_u(e, code, e->depth - 1 - k);
+            return;
+        }
+    e->out.full = true; /* not reached: the flow is reducible */
+}
+
+/* --- registers ---------------------------------------------------------------- */
+
+void push_x(struct Emit *e, uint32_t r)
+{
+    if (r == 0)
+        push64(e, 0);
+    else
+        get(e, e->local[r]);
+}
+
+void set_x(struct Emit *e, uint32_t r)
+{
+    if (r == 32)
+        op(e, W_DROP);
+    else
+        set(e, e->local[r]);
+}
+
+void push_f_bits(struct Emit *e, uint32_t f)
+{
+    get(e, e->local[32 + f]);
+    op(e, W_I64_FROM_F64);
+}
+
+void set_f_bits(struct Emit *e, uint32_t f)
+{
+    op(e, W_F64_FROM_I64);
+    set(e, e->local[32 + f]);
+}
+
+static void push_window(struct Emit *e, int32_t at)
+{
+    get(e, L_BASE);
+    if (at != 4096) {
+        push64(e, (uint64_t)(int64_t)(at - 4096));
+        op(e, W_I64_ADD);
+    }
+}
+
+void push_pc(struct Emit *e) { push_window(e, e->r->insns[e->block->first + e->k].at); }
+
+static uint32_t state_offset(uint32_t r)
+{
+    return r < 32 ? (uint32_t)offsetof(struct Hart, x) + 8 * r : (uint32_t)offsetof(struct Hart, f) + 8 * (r - 32);
+}
+
+static void load_registers(struct Emit *e, RegSet set_of)
+{
+    for (; set_of; set_of &= set_of - 1) {
+        uint32_t r = (uint32_t)__builtin_ctzll(set_of);
+        get(e, L_HART);
+        access(e, r < 32 ? W_I64_LOAD : W_F64_LOAD, 3, state_offset(r));
+        set(e, e->local[r]);
+    }
+}
+
+static void store_registers(struct Emit *e, RegSet set_of)
+{
+    for (; set_of; set_of &= set_of - 1) {
+        uint32_t r = (uint32_t)__builtin_ctzll(set_of);
+        get(e, L_HART);
+        get(e, e->local[r]);
+        access(e, r < 32 ? W_I64_STORE : W_F64_STORE, 3, state_offset(r));
+    }
+}
+
+/* --- ways out -------------------------------------------------------------------- */
+
+/* 1 on the stack when the hart is to look up: attention, or no fuel left. */
+static void push_poll(struct Emit *e)
+{
+    LOAD_HART(e, W_I32_LOAD, 2, attention);
+    get(e, L_FUEL);
+    push32(e, 31);
+    op(e, W_I32_SHR_S);
+    op(e, W_I32_OR);
+}
+
+static void store_fuel(struct Emit *e)
+{
+    get(e, L_HART);
+    get(e, L_FUEL);
+    STORE_HART(e, W_I32_STORE, 2, jit_fuel);
+}
+
+static void return_pc(struct Emit *e)
+{
+    get(e, L_PC);
+    op(e, W_RETURN);
+}
+
+static void return_pc_if(struct Emit *e)
+{
+    open(e, W_IF, LABEL_NONE);
+    return_pc(e);
+    close(e);
+}
+
+/* L_JUMP = the jump cache's entry for L_PC; returns when it is another's. */
+static void find_jump(struct Emit *e)
+{
+    get(e, L_PC);
+    op(e, W_I32_WRAP);
+    push32(e, 3);
+    op(e, W_I32_SHL);
+    push32(e, (JIT_JUMPS - 1) << 4);
+    op(e, W_I32_AND);
+    LOAD_HART(e, W_I32_LOAD, 2, jit_jumps);
+    op(e, W_I32_ADD);
+    tee(e, L_JUMP);
+    access(e, W_I64_LOAD, 3, (uint32_t)offsetof(struct JitJump, tag));
+    get(e, L_PC);
+    LOAD_HART(e, W_I64_LOAD, 3, jit_key);
+    op(e, W_I64_XOR);
+    op(e, W_I64_NE);
+    return_pc_if(e);
+}
+
+static void push_callee(struct Emit *e)
+{
+    get(e, L_PC);
+    push64(e, ~0xfffull);
+    op(e, W_I64_AND);
+    get(e, L_JUMP);
+    access(e, W_I32_LOAD, 2, (uint32_t)offsetof(struct JitJump, slot));
+}
+
+static void emit_stub(struct Emit *e, const struct Stub *stub)
+{
+    if (stub->kind == EXIT_SLOW) {
+        get(e, L_FUEL);
+        get(e, L_EXIT);
+        push32(e, 16);
+        op(e, W_I32_SHR_U);
+        op(e, W_I32_SUB);
+        set(e, L_FUEL);
+    }
+    store_fuel(e);
+    store_registers(e, stub->stores);
+    switch (stub->kind) {
+    case EXIT_SLOW:
+        get(e, L_BASE);
+        get(e, L_EXIT);
+        push32(e, 0xffff);
+        op(e, W_I32_AND);
+        op(e, W_I64_EXTEND_U);
+        op(e, W_I64_ADD);
+        push64(e, (uint64_t)-4095ll); /* the window's begin, and bit 0 */
+        op(e, W_I64_ADD);
+        op(e, W_RETURN);
+        break;
+    case EXIT_JUMP:
+        push_poll(e);
+        return_pc_if(e);
+        find_jump(e);
+        get(e, L_HART);
+        get(e, L_DEPTH);
+        push_callee(e);
+        op(e, W_RETURN_CALL_INDIRECT);
+        put_u(&e->out, TYPE_REGION);
+        put_u(&e->out, 0);
+        break;
+    default:
+        return_pc(e);
+    }
+}
+
+static void leave_by(struct Emit *e, uint32_t kind, RegSet dirty)
+{
+    for (uint32_t k = 0; k < e->stub_count; k++) {
+        const struct Stub *stub = &e->stubs[k];
+        if (stub->kind == kind && !(dirty & ~stub->stores) && !(stub->stores & ~e->valid)) {
+            op_u(e, W_BR, e->depth + k);
+            return;
+        }
+    }
+    struct Stub stub = {dirty, (uint8_t)kind};
+    if (e->stub_count == STUBS) {
+        emit_stub(e, &stub);
+        return;
+    }
+    e->stubs[e->stub_count] = stub;
+    op_u(e, W_BR, e->depth + e->stub_count++);
+}
+
+static RegSet dirty_now(const struct Emit *e) { return region_dirty(e->r, e->block, e->k); }
+
+void exit_slow(struct Emit *e)
+{
+    push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16);
+    set(e, L_EXIT);
+    leave_by(e, EXIT_SLOW, dirty_now(e));
+}
+
+void exit_slow_if(struct Emit *e)
+{
+    open(e, W_IF, LABEL_NONE);
+    exit_slow(e);
+    close(e);
+}
+
+static void exit_jump(struct Emit *e, const struct JitBlock *b, int32_t at)
+{
+    push_window(e, at);
+    set(e, L_PC);
+    leave_by(e, EXIT_JUMP, region_dirty(e->r, b, b->count));
+}
+
+/* --- ends of blocks ---------------------------------------------------------------- */
+
+static void emit_tree(struct Emit *e, uint32_t block);
+
+/* Goes along edge k of b; code behind this isn't reached. */
+static void emit_edge(struct Emit *e, const struct JitBlock *b, uint32_t k)
+{
+    int32_t at = k == 0 ? b->far : b->next_at[1];
+    e->valid = b->live_in | b->writes;
+    if (b->next[k] == NO_BLOCK) {
+        exit_jump(e, b, at);
+        return;
+    }
+    const struct JitBlock *to = &e->r->blocks[b->next[k]];
+    if (to->order <= b->order) {
+        push_poll(e);
+        open(e, W_IF, LABEL_NONE);
+        push32(e, (uint32_t)at);
+        set(e, L_EXIT);
+        leave_by(e, EXIT_SLOW, region_dirty(e->r, b, b->count));
+        close(e);
+        branch_to(e, W_BR, b->next[k]);
+    } else if (to->forward_edges > 1) {
+        branch_to(e, W_BR, b->next[k]);
+    } else {
+        emit_tree(e, b->next[k]);
+    }
+}
+
+static void emit_branch(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+{
+    emit_condition(e, n);
+    if (b->next[0] != NO_BLOCK && e->r->blocks[b->next[0]].order > b->order && e->r->blocks[b->next[0]].forward_edges > 1) {
+        branch_to(e, W_BR_IF, b->next[0]);
+    } else {
+        open(e, W_IF, LABEL_NONE);
+        emit_edge(e, b, 0);
+        close(e);
+    }
+    emit_edge(e, b, 1);
+}
+
+/* A call is a call: everything goes to memory, the callee gives back the pc it
+ * ends at, and if that is behind the call, this goes on from memory.  Nothing
+ * is kept in between, so whatever the callee did, this is right. */
+static void emit_call(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+{
+    if (b->end == END_CALL) {
+        push_window(e, b->far);
+    } else {
+        push_x(e, n->i.rs1);
+        push64(e, (uint64_t)(int64_t)n->i.imm);
+        op(e, W_I64_ADD);
+        push64(e, ~1ull);
+        op(e, W_I64_AND);
+    }
+    set(e, L_PC);
+    push_window(e, n->at + n->length);
+    set_x(e, n->i.rd);
+    e->valid |= n->writes;
+    RegSet dirty = region_dirty(e->r, b, b->count);
+    if (b->next[1] == NO_BLOCK) {
+        leave_by(e, EXIT_JUMP, dirty);
+        return;
+    }
+    store_registers(e, dirty);
+    store_fuel(e);
+    push_poll(e);
+    get(e, L_DEPTH);
+    op(e, W_I32_EQZ);
+    op(e, W_I32_OR);
+    return_pc_if(e);
+    find_jump(e);
+    get(e, L_HART);
+    get(e, L_DEPTH);
+    push32(e, 1);
+    op(e, W_I32_SUB);
+    push_callee(e);
+    op(e, W_CALL_INDIRECT);
+    put_u(&e->out, TYPE_REGION);
+    put_u(&e->out, 0);
+    tee(e, L_PC);
+    push_window(e, n->at + n->length);
+    op(e, W_I64_NE);
+    LOAD_HART(e, W_I32_LOAD, 2, jit_fuel);
+    tee(e, L_FUEL);
+    push32(e, 31);
+    op(e, W_I32_SHR_U);
+    op(e, W_I32_OR);
+    return_pc_if(e);
+    const struct JitBlock *to = &e->r->blocks[b->next[1]];
+    load_registers(e, to->live_in);
+    if (to->order <= b->order || to->forward_edges > 1) {
+        e->valid = to->live_in;
+        if (to->order <= b->order) {
+            push_poll(e);
+            open(e, W_IF, LABEL_NONE);
+            push_window(e, n->at + n->length);
+            op(e, W_RETURN);
+            close(e);
+        }
+        branch_to(e, W_BR, b->next[1]);
+    } else {
+        emit_tree(e, b->next[1]);
+    }
+}
+
+static void emit_end(struct Emit *e, const struct JitBlock *b)
+{
+    const struct JitInsn *n = &e->r->insns[b->first + b->count - 1];
+    if (b->end == END_LEAVE) {
+        exit_slow(e);
+        return;
+    }
+    get(e, L_FUEL);
+    push32(e, b->count);
+    op(e, W_I32_SUB);
+    set(e, L_FUEL);
+    switch (b->end) {
+    case END_FALL:
+        emit_edge(e, b, 1);
+        break;
+    case END_JUMP:
+        emit_edge(e, b, 0);
+        break;
+    case END_BRANCH:
+        emit_branch(e, b, n);
+        break;
+    case END_CALL:
+    case END_CALL_INDIRECT:
+        emit_call(e, b, n);
+        break;
+    default:
+        push_x(e, n->i.rs1);
+        push64(e, (uint64_t)(int64_t)n->i.imm);
+        op(e, W_I64_ADD);
+        push64(e, ~1ull);
+        op(e, W_I64_AND);
+        set(e, L_PC);
+        leave_by(e, b->end == END_RETURN ? EXIT_RETURN : EXIT_JUMP, region_dirty(e->r, b, b->count));
+    }
+}
+
+static void emit_block(struct Emit *e, const struct JitBlock *b)
+{
+    uint32_t last = b->end == END_FALL ? b->count : b->count - 1u;
+    e->block = b;
+    e->fp_known = 0;
+    e->valid = b->live_in;
+    for (e->k = 0; e->k < last; e->k++) {
+        const struct JitInsn *n = &e->r->insns[b->first + e->k];
+        emit_insn(e, n);
+        e->valid |= n->writes;
+    }
+    emit_end(e, b);
+}
+
+/* The `count` children that several edges lead to stand behind blocks of
+ * their own, the last in order outermost. */
+static void emit_within(struct Emit *e, uint32_t block, const uint8_t *behind, uint32_t count)
+{
+    if (count == 0) {
+        emit_block(e, &e->r->blocks[block]);
+        return;
+    }
+    uint32_t outer = behind[count - 1];
+    open(e, W_BLOCK, outer);
+    emit_within(e, block, behind, count - 1);
+    close(e);
+    emit_tree(e, outer);
+}
+
+static void emit_tree(struct Emit *e, uint32_t block)
+{
+    const struct Region *r = e->r;
+    const struct JitBlock *b = &r->blocks[block];
+    uint8_t behind[REGION_BLOCKS];
+    uint32_t count = 0;
+    for (uint32_t k = b->order + 1u; k < r->order_count; k++) {
+        const struct JitBlock *child = &r->blocks[r->by_order[k]];
+        if (child->dominator == b->order && child->forward_edges > 1)
+            behind[count++] = r->by_order[k];
+    }
+    if (b->loop)
+        open(e, W_LOOP, block);
+    emit_within(e, block, behind, count);
+    if (b->loop)
+        close(e);
+}
+
+/* --- the function -------------------------------------------------------------------- */
+
+static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
+{
+    uint32_t next = L_REGISTERS;
+    for (uint32_t r = 0; r < 32; r++)
+        if (e->r->used >> r & 1)
+            e->local[r] = (uint8_t)next++;
+    *xs = next - L_REGISTERS;
+    e->float_temp = next;
+    next += F64_TEMPS;
+    for (uint32_t r = 32; r < 64; r++)
+        if (e->r->used >> r & 1)
+            e->local[r] = (uint8_t)next++;
+    *fs = next - e->float_temp;
+}
+
+static void begin(struct Emit *e)
+{
+    uint32_t xs, fs;
+    name_locals(e, &xs, &fs);
+    put_u(&e->out, 3);
+    put_u(&e->out, I32_LOCALS), put(&e->out, W_TYPE_I32);
+    put_u(&e->out, I64_LOCALS + xs), put(&e->out, W_TYPE_I64);
+    put_u(&e->out, fs), put(&e->out, W_TYPE_F64);
+    LOAD_HART(e, W_I32_LOAD, 2, jit_fuel);
+    set(e, L_FUEL);
+    if (e->r->uses_memory) {
+        LOAD_HART(e, W_I32_LOAD, 2, tlb_read);
+        set(e, L_READ);
+        LOAD_HART(e, W_I32_LOAD, 2, tlb_write);
+        set(e, L_WRITE);
+    }
+    load_registers(e, e->r->blocks[e->r->block_at[e->r->entry / 2] - 1].live_in);
+}
+
+/* Opens a block for each stub in front of the body that is already there. */
+static void wrap_body(struct Emit *e, uint8_t *body)
+{
+    uint32_t room = 2 * e->stub_count, size = (uint32_t)(e->out.at - body);
+    if (e->out.at + room > e->out.end) {
+        e->out.full = true;
+        return;
+    }
+    __builtin_memmove(body + room, body, size);
+    for (uint32_t k = 0; k < e->stub_count; k++) {
+        body[2 * k] = W_BLOCK;
+        body[2 * k + 1] = W_EMPTY;
+    }
+    e->out.at += room;
+}
+
+bool emit_region(struct Bytes *out, struct Region *r)
+{
+    static struct Emit emit;
+    struct Emit *e = &emit;
+    e->out = *out;
+    e->r = r;
+    e->depth = e->stub_count = 0;
+    uint8_t *hole = put_hole(&e->out), *start = e->out.at;
+    begin(e);
+    uint8_t *body = e->out.at;
+    emit_tree(e, r->block_at[r->entry / 2] - 1u);
+    if (e->out.full)
+        return false;
+    uint32_t stubs = e->stub_count;
+    wrap_body(e, body);
+    for (uint32_t k = 0; k < stubs; k++) {
+        op(e, W_END);
+        emit_stub(e, &e->stubs[k]);
+    }
+    op(e, 0x00); /* unreachable */
+    op(e, W_END);
+    if (e->out.full)
+        return false;
+    fill_hole(&e->out, hole, (uint32_t)(e->out.at - start));
+    *out = e->out;
+    return true;
+}

@@ -1,0 +1,126 @@
+/* A region on its way to a Wasm function: what the rooms that emit share. */
+#ifndef HARTWELL_JIT_EMIT_H
+#define HARTWELL_JIT_EMIT_H
+
+#include "jit_region.h"
+#include "jit_wasm.h"
+
+/* Locals.  Parameters are the hart, the depth that is left for calls, and the
+ * va of the entry's page.  Registers follow, as far as the region uses them. */
+enum {
+    L_HART, L_DEPTH, L_BASE,
+    L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_HOST, /* i32; READ and WRITE: TLB tables */
+    L_PC = L_HOST + 1, L_VA, L_D, L_WORD,            /* i64 */
+    L_REGISTERS,
+};
+#define I32_LOCALS (L_PC - L_FUEL)
+#define I64_LOCALS (L_REGISTERS - L_PC)
+#define F64_TEMPS 3
+
+/* Types of a module. */
+enum { TYPE_REGION, TYPE_HELPER, TYPE_FP_HELPER };
+
+/* Ways out. */
+enum {
+    EXIT_SLOW, /* L_EXIT = offset in window | instructions done << 16: the interpreter goes on there */
+    EXIT_JUMP, /* L_PC: to another region if there is one */
+    EXIT_RETURN, /* L_PC: to the caller, if that is where it leads */
+};
+
+struct Stub {
+    RegSet stores;
+    uint8_t kind;
+};
+
+#define STUBS 40
+#define LABELS 600
+#define LABEL_NONE 0xff
+#define EMIT_STATE offsetof
+
+struct Emit {
+    struct Bytes out;
+    struct Region *r;
+    uint8_t label[LABELS]; /* open blocks, outermost first: which block of the region they lead to */
+    uint32_t depth;
+    struct Stub stubs[STUBS];
+    uint32_t stub_count;
+    uint8_t local[REGISTERS];
+    uint32_t float_temp;
+    const struct JitBlock *block;
+    uint32_t k;     /* instruction of the block that is being emitted */
+    RegSet valid;   /* registers whose locals hold their values */
+    uint32_t fp_known; /* in this block: 0 nothing, 1 FS is on, 2 FS is dirty, 3 and rounding and NX are as the fast path needs */
+};
+
+static inline void op(struct Emit *e, uint32_t code) { put(&e->out, code); }
+static inline void op_u(struct Emit *e, uint32_t code, uint32_t operand)
+{
+    put(&e->out, code);
+    put_u(&e->out, operand);
+}
+static inline void get(struct Emit *e, uint32_t local) { op_u(e, W_GET, local); }
+static inline void set(struct Emit *e, uint32_t local) { op_u(e, W_SET, local); }
+static inline void tee(struct Emit *e, uint32_t local) { op_u(e, W_TEE, local); }
+static inline void push32(struct Emit *e, uint32_t value)
+{
+    put(&e->out, W_I32_CONST);
+    put_s(&e->out, (int32_t)value);
+}
+static inline void push64(struct Emit *e, uint64_t value)
+{
+    put(&e->out, W_I64_CONST);
+    put_s(&e->out, (int64_t)value);
+}
+static inline void access(struct Emit *e, uint32_t code, uint32_t align, uint32_t offset)
+{
+    put(&e->out, code);
+    put_u(&e->out, align);
+    put_u(&e->out, offset);
+}
+static inline void atomic(struct Emit *e, uint32_t code, uint32_t align)
+{
+    put(&e->out, W_ATOMIC);
+    put_u(&e->out, code);
+    put_u(&e->out, align);
+    put_u(&e->out, 0);
+}
+
+/* A field of struct Hart. */
+#define LOAD_HART(e, code, align, field) (get(e, L_HART), access(e, code, align, (uint32_t)offsetof(struct Hart, field)))
+#define STORE_HART(e, code, align, field) access(e, code, align, (uint32_t)offsetof(struct Hart, field))
+
+void open(struct Emit *e, uint32_t code, uint32_t label); /* block, loop or if */
+void close(struct Emit *e);
+
+void push_x(struct Emit *e, uint32_t r);
+void set_x(struct Emit *e, uint32_t r); /* 32: dropped */
+void push_f_bits(struct Emit *e, uint32_t f);
+void set_f_bits(struct Emit *e, uint32_t f);
+void push_pc(struct Emit *e);
+
+/* Leaves before instruction k of the block, for the interpreter to do it. */
+void exit_slow(struct Emit *e);
+/* The same when the i32 on the stack isn't 0. */
+void exit_slow_if(struct Emit *e);
+
+/* jit_insn.c: an instruction that doesn't end its block. */
+void emit_insn(struct Emit *e, const struct JitInsn *n);
+void emit_condition(struct Emit *e, const struct JitInsn *n);
+
+/* jit_memory.c */
+void emit_load(struct Emit *e, const struct JitInsn *n);
+void emit_store(struct Emit *e, const struct JitInsn *n);
+void emit_amo(struct Emit *e, const struct JitInsn *n);
+
+/* jit_fp.c */
+void need_fp(struct Emit *e);      /* FS dirty, or leaves */
+void need_fp_on(struct Emit *e);   /* FS not off, or leaves */
+void emit_fp(struct Emit *e, const struct JitInsn *n);
+
+/* The function of a region, its size in front; false when it didn't fit. */
+bool emit_region(struct Bytes *out, struct Region *r);
+
+/* What generated code calls (jit_help.c): by its number in the function table. */
+uint32_t jit_csr(struct Hart *h, uint32_t what, uint64_t operand);
+
+#endif

@@ -1,0 +1,200 @@
+/* Flow of a region: reverse postorder, dominators (Cooper, Harvey, Kennedy, "A
+ * Simple, Fast Dominance Algorithm"), loops, and two data flows over sets of
+ * registers: which may be dirty, which are live.
+ *
+ * An edge back to a block that doesn't dominate its source would make the
+ * region irreducible.  It is cut: who takes it leaves, and the place it leads
+ * to becomes a region of its own, in which it is the entry and so dominates.
+ */
+#include "jit_region.h"
+
+static void postorder(struct Region *r, uint32_t block)
+{
+    struct JitBlock *b = &r->blocks[block];
+    b->reached = true;
+    for (int k = 1; k >= 0; k--)
+        if (b->next[k] != NO_BLOCK && !r->blocks[b->next[k]].reached)
+            postorder(r, b->next[k]);
+    r->by_order[r->order_count++] = (uint8_t)block;
+}
+
+static void number_blocks(struct Region *r)
+{
+    for (uint32_t k = 0; k < r->block_count; k++)
+        r->blocks[k].reached = false;
+    r->order_count = 0;
+    postorder(r, r->block_at[r->entry / 2] - 1u);
+    for (uint32_t low = 0, high = r->order_count - 1; low < high; low++, high--) {
+        uint8_t swapped = r->by_order[low];
+        r->by_order[low] = r->by_order[high];
+        r->by_order[high] = swapped;
+    }
+    for (uint32_t k = 0; k < r->order_count; k++)
+        r->blocks[r->by_order[k]].order = (uint8_t)k;
+}
+
+static uint32_t common_dominator(const struct Region *r, uint32_t a, uint32_t b)
+{
+    while (a != b) {
+        while (a > b)
+            a = r->blocks[r->by_order[a]].dominator;
+        while (b > a)
+            b = r->blocks[r->by_order[b]].dominator;
+    }
+    return a;
+}
+
+static void find_dominators(struct Region *r)
+{
+    for (uint32_t k = 0; k < r->order_count; k++)
+        r->blocks[r->by_order[k]].dominator = k ? NO_BLOCK : 0;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t from = 0; from < r->order_count; from++) {
+            const struct JitBlock *b = &r->blocks[r->by_order[from]];
+            if (from && b->dominator == NO_BLOCK)
+                continue;
+            for (uint32_t k = 0; k < 2; k++) {
+                if (b->next[k] == NO_BLOCK)
+                    continue;
+                struct JitBlock *to = &r->blocks[b->next[k]];
+                if (to->order == 0)
+                    continue;
+                uint32_t now = to->dominator == NO_BLOCK ? from : common_dominator(r, to->dominator, from);
+                if (now != to->dominator) {
+                    to->dominator = (uint8_t)now;
+                    changed = true;
+                }
+            }
+        }
+    }
+}
+
+static bool cut_irreducible(struct Region *r)
+{
+    bool cut = false;
+    for (uint32_t from = 0; from < r->order_count; from++) {
+        struct JitBlock *b = &r->blocks[r->by_order[from]];
+        for (uint32_t k = 0; k < 2; k++) {
+            if (b->next[k] == NO_BLOCK)
+                continue;
+            uint32_t to = r->blocks[b->next[k]].order;
+            if (to > from || region_dominates(r, to, from))
+                continue;
+            b->next[k] = NO_BLOCK;
+            cut = true;
+        }
+    }
+    return cut;
+}
+
+static void count_edges(struct Region *r)
+{
+    for (uint32_t k = 0; k < r->order_count; k++) {
+        r->blocks[r->by_order[k]].forward_edges = 0;
+        r->blocks[r->by_order[k]].loop = false;
+    }
+    for (uint32_t from = 0; from < r->order_count; from++) {
+        const struct JitBlock *b = &r->blocks[r->by_order[from]];
+        for (uint32_t k = 0; k < 2; k++) {
+            if (b->next[k] == NO_BLOCK)
+                continue;
+            struct JitBlock *to = &r->blocks[b->next[k]];
+            if (to->order <= from)
+                to->loop = true;
+            else
+                to->forward_edges++;
+        }
+    }
+}
+
+static bool ends_by_call(const struct JitBlock *b) { return b->end == END_CALL || b->end == END_CALL_INDIRECT; }
+
+/* What memory doesn't know, on some way here.  A call stores everything. */
+static void find_dirty(struct Region *r)
+{
+    for (uint32_t k = 0; k < r->order_count; k++)
+        r->blocks[r->by_order[k]].dirty_in = 0;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t from = 0; from < r->order_count; from++) {
+            const struct JitBlock *b = &r->blocks[r->by_order[from]];
+            RegSet out = ends_by_call(b) ? 0 : b->dirty_in | b->writes;
+            for (uint32_t k = 0; k < 2; k++) {
+                if (b->next[k] == NO_BLOCK)
+                    continue;
+                struct JitBlock *to = &r->blocks[b->next[k]];
+                if (out & ~to->dirty_in) {
+                    to->dirty_in |= out;
+                    changed = true;
+                }
+            }
+        }
+    }
+}
+
+/* What a block needs of the registers at its begin: its own reads, and what
+ * its exits store without having been written in it. */
+static RegSet needs(const struct Region *r, const struct JitBlock *b)
+{
+    RegSet written = 0, need = 0;
+    for (uint32_t k = 0; k < b->count; k++) {
+        const struct JitInsn *n = &r->insns[b->first + k];
+        if (insn_may_leave(n))
+            need |= b->dirty_in & ~written;
+        need |= n->reads & ~written;
+        written |= n->writes;
+    }
+    bool leaves = ends_by_call(b) || (b->end != END_FALL && b->end != END_BRANCH && b->end != END_JUMP);
+    for (uint32_t k = 0; k < 2; k++) {
+        bool used = k == 0 ? b->end == END_BRANCH || b->end == END_JUMP : b->end == END_BRANCH || b->end == END_FALL;
+        if (used) /* an exit, or a poll at a loop's edge */
+            leaves |= b->next[k] == NO_BLOCK || r->blocks[b->next[k]].order <= b->order;
+    }
+    return leaves ? need | (b->dirty_in & ~written) : need;
+}
+
+static void find_live(struct Region *r)
+{
+    for (uint32_t k = 0; k < r->order_count; k++) {
+        struct JitBlock *b = &r->blocks[r->by_order[k]];
+        b->reads = b->live_in = needs(r, b);
+    }
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t k = r->order_count; k-- > 0;) {
+            struct JitBlock *b = &r->blocks[r->by_order[k]];
+            RegSet out = 0;
+            if (!ends_by_call(b))
+                for (uint32_t n = 0; n < 2; n++)
+                    if (b->next[n] != NO_BLOCK)
+                        out |= r->blocks[b->next[n]].live_in;
+            RegSet in = b->reads | (out & ~b->writes);
+            if (in != b->live_in) {
+                b->live_in = in;
+                changed = true;
+            }
+        }
+    }
+}
+
+RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k)
+{
+    RegSet dirty = b->dirty_in;
+    for (uint32_t n = 0; n < k; n++)
+        dirty |= r->insns[b->first + n].writes;
+    return dirty;
+}
+
+void region_flow(struct Region *r)
+{
+    number_blocks(r);
+    find_dominators(r);
+    if (cut_irreducible(r)) {
+        number_blocks(r);
+        find_dominators(r);
+    }
+    count_edges(r);
+    find_dirty(r);
+    find_live(r);
+}
