@@ -23,15 +23,22 @@ void jit_init(void)
     j->slots_used = JIT_FIRST_SLOT;
 }
 
+static uint32_t counters_of(const struct Hart *h)
+{
+    return MACHINE->jit_counter_offset + h->id * MACHINE->jit_counter_stride;
+}
+
+static uint16_t *counter_at(const struct Hart *h, uint32_t entry) { return (uint16_t *)mem_at(counters_of(h)) + entry; }
+
 uint32_t jit_counter_bias(const struct Hart *h)
 {
     uint32_t decoded = MACHINE->decode_offset + h->id * MACHINE->decode_stride;
-    return mem_offset(jit_hart(h)->counter) - (decoded >> 2);
+    return counters_of(h) - (decoded >> 2);
 }
 
 void jit_reset_counters(struct Hart *h, uint32_t slot)
 {
-    memset(&jit_hart(h)->counter[slot * DECODE_ENTRIES], 0, DECODE_ENTRIES * sizeof(uint16_t));
+    memset(counter_at(h, slot * DECODE_ENTRIES), 0, DECODE_ENTRIES * sizeof(uint16_t));
 }
 
 void jit_clear_jumps(struct Hart *h)
@@ -54,8 +61,10 @@ void jit_begin(struct Hart *h)
     struct Jit *j = &MACHINE->jit;
     if (!jit_on())
         return;
-    if (!this_instance)
+    if (!this_instance) {
         this_instance = (int)atomic_add(&j->instances, 1) + 1;
+        registry_probe();
+    }
     if (h->jit_instance != (uint32_t)this_instance) {
         h->jit_instance = (uint32_t)this_instance;
         h->jit_jumps = mem_offset(jit_hart(h)->jump);
@@ -107,7 +116,7 @@ static bool fill_jump(struct Hart *h, uint64_t pc)
     jump->slot = slot;
     uint32_t entry = code_entry(h, page, (uint32_t)pc);
     if (entry != ~0u)
-        jit_hart(h)->counter[entry] = MARKED;
+        *counter_at(h, entry) = MARKED;
     return true;
 }
 

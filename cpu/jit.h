@@ -34,6 +34,9 @@ enum {
 #define JIT_VISIT_RETURN 1u
 #define JIT_VISIT_MISSED 24u /* a region wanted to go there and found none */
 
+/* Jit.features, as the engine that runs now has them. */
+#define JIT_FUSED 1u /* f64x2.relaxed_madd rounds once */
+
 #define JIT_LONGEST 512  /* instructions between two polls of a region, at most */
 #define JIT_DEPTH 160    /* regions that may call each other before all return */
 #define JIT_FIRST_SLOT 4096 /* of the function table; below are cpu.wasm's own */

@@ -17,7 +17,6 @@
  */
 #include "jit_emit.h"
 
-#include "jit.h"
 #include "mmu.h"
 
 void open(struct Emit *e, uint32_t code, uint32_t label)
@@ -494,16 +493,20 @@ static void wrap_body(struct Emit *e, uint8_t *body)
         body[2 * k + 1] = W_EMPTY;
     }
     e->out.at += room;
+    for (uint32_t k = 0; k < e->hint_count; k++)
+        e->hints[k] = (uint16_t)(e->hints[k] + room);
 }
 
-bool emit_region(struct Bytes *out, struct Region *r)
+bool emit_region(struct Bytes *out, struct Region *r, uint16_t *hints, uint32_t *hint_count)
 {
     static struct Emit emit;
     struct Emit *e = &emit;
     e->out = *out;
     e->r = r;
     e->depth = e->stub_count = 0;
-    uint8_t *hole = put_hole(&e->out), *start = e->out.at;
+    e->hints = hints;
+    e->hint_count = 0;
+    uint8_t *hole = put_hole(&e->out), *start = e->start = e->out.at;
     begin(e);
     uint8_t *body = e->out.at;
     emit_tree(e, r->block_at[r->entry / 2] - 1u);
@@ -520,6 +523,7 @@ bool emit_region(struct Bytes *out, struct Region *r)
     if (e->out.full)
         return false;
     fill_hole(&e->out, hole, (uint32_t)(e->out.at - start));
+    *hint_count = e->out.at - start < 0x10000 ? e->hint_count : 0;
     *out = e->out;
     return true;
 }

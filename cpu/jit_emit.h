@@ -2,6 +2,7 @@
 #ifndef HARTWELL_JIT_EMIT_H
 #define HARTWELL_JIT_EMIT_H
 
+#include "jit.h"
 #include "jit_region.h"
 #include "jit_wasm.h"
 
@@ -9,8 +10,8 @@
  * va of the entry's page.  Registers follow, as far as the region uses them. */
 enum {
     L_HART, L_DEPTH, L_BASE,
-    L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_HOST, /* i32; READ and WRITE: TLB tables */
-    L_PC = L_HOST + 1, L_VA, L_D, L_WORD,            /* i64 */
+    L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_FPOK, /* i32; READ and WRITE: TLB tables */
+    L_PC = L_FPOK + 1, L_VA, L_D, L_WORD,            /* i64 */
     L_REGISTERS,
 };
 #define I32_LOCALS (L_PC - L_FUEL)
@@ -33,6 +34,7 @@ struct Stub {
 };
 
 #define STUBS 40
+#define HINTS 200
 #define LABELS 600
 #define LABEL_NONE 0xff
 #define EMIT_STATE offsetof
@@ -44,6 +46,9 @@ struct Emit {
     uint32_t depth;
     struct Stub stubs[STUBS];
     uint32_t stub_count;
+    uint8_t *start;          /* of the function's body */
+    uint16_t *hints;         /* offsets of branches that are seldom taken, HINTS at most */
+    uint32_t hint_count;
     uint8_t local[REGISTERS];
     uint32_t float_temp;
     const struct JitBlock *block;
@@ -117,10 +122,20 @@ void need_fp(struct Emit *e);      /* FS dirty, or leaves */
 void need_fp_on(struct Emit *e);   /* FS not off, or leaves */
 void emit_fp(struct Emit *e, const struct JitInsn *n);
 
-/* The function of a region, its size in front; false when it didn't fit. */
-bool emit_region(struct Bytes *out, struct Region *r);
+/* The "if" or "br_if" that follows is seldom taken (branch hinting proposal):
+ * without it the engine would save registers for a call behind it at once. */
+static inline void hint_unlikely(struct Emit *e)
+{
+    if (e->hint_count < HINTS)
+        e->hints[e->hint_count++] = (uint16_t)(e->out.at - e->start);
+}
+
+/* The function of a region, its size in front, and its hints; false when it
+ * didn't fit. */
+bool emit_region(struct Bytes *out, struct Region *r, uint16_t *hints, uint32_t *hint_count);
 
 /* What generated code calls (jit_help.c): by its number in the function table. */
 uint32_t jit_csr(struct Hart *h, uint32_t what, uint64_t operand);
+uint64_t jit_fp(struct Hart *h, uint32_t what, uint64_t a, uint64_t b, uint64_t c);
 
 #endif

@@ -1,6 +1,7 @@
 /* What generated code calls: things too large to inline that still need no
  * look at the hart from outside. */
 #include "csr.h"
+#include "fp.h"
 #include "jit_emit.h"
 #include "trap.h"
 
@@ -36,4 +37,17 @@ uint32_t jit_csr(struct Hart *h, uint32_t what, uint64_t operand)
         (!(h->mcounteren >> (number & 31) & 1) || (h->privilege == PRIV_U && !(h->scounteren >> (number & 31) & 1))))
         return 1;
     return csr_op(h, number, what >> 12 & 3, operand, write, &h->jit_value) ? 0 : 1;
+}
+
+/* One floating-point instruction, exactly: OP_* | rounding mode << 16.  Its
+ * flags are in h->fcsr_flags then. */
+uint64_t jit_fp(struct Hart *h, uint32_t what, uint64_t a, uint64_t b, uint64_t c)
+{
+    uint32_t rm = what >> 16 == 7 ? h->frm : what >> 16;
+    (void)b, (void)c;
+    switch (what & 0xffff) {
+#include "generated/isa_fp.inc"
+    default:
+        return 0;
+    }
 }

@@ -65,6 +65,17 @@ static uint64_t hash_of(const struct JitRegion *g)
     return hash_ranges((const struct Range *)mem_at(g->ranges), g->range_count, page);
 }
 
+#define RANGES_MOST 64
+
+/* What is being made into one module. */
+struct Batch {
+    struct JitRegion made[JIT_QUEUE];
+    struct Range ranges[JIT_QUEUE][RANGES_MOST];
+    uint16_t hints[JIT_QUEUE][HINTS];
+    uint32_t hint_count[JIT_QUEUE];
+    uint32_t count, insns;
+};
+
 /* --- finding ---------------------------------------------------------------------- */
 
 static bool mapped_as_was(struct Hart *h, const struct JitRegion *g, uint64_t pc)
@@ -184,8 +195,34 @@ static void put_type(struct Bytes *b, const char *parameters, uint32_t result)
     put(b, result);
 }
 
+/* Which branches are seldom taken: the custom section of the branch hinting proposal. */
+static void put_hints(struct Bytes *b, const struct Batch *made)
+{
+    uint32_t functions = 0;
+    for (uint32_t k = 0; k < made->count; k++)
+        functions += made->hint_count[k] != 0;
+    if (functions == 0)
+        return;
+    put(b, 0);
+    uint8_t *hole = put_hole(b), *start = b->at;
+    put_name(b, "metadata.code.branch_hint");
+    put_u(b, functions);
+    for (uint32_t k = 0; k < made->count; k++) {
+        if (made->hint_count[k] == 0)
+            continue;
+        put_u(b, k);
+        put_u(b, made->hint_count[k]);
+        for (uint32_t n = 0; n < made->hint_count[k]; n++) {
+            put_u(b, made->hints[k][n]);
+            put(b, 1);
+            put(b, 0);
+        }
+    }
+    fill_hole(b, hole, (uint32_t)(b->at - start));
+}
+
 /* Everything in front of the code: types, imports, functions, table slots. */
-static void put_head(struct Bytes *b, uint32_t first_slot, uint32_t count)
+static void put_head(struct Bytes *b, uint32_t first_slot, uint32_t count, uint32_t type)
 {
     static const uint8_t magic[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
     for (uint32_t k = 0; k < sizeof magic; k++)
@@ -195,7 +232,7 @@ static void put_head(struct Bytes *b, uint32_t first_slot, uint32_t count)
     put_u(b, 3);
     put_type(b, "iiI", W_TYPE_I64); /* TYPE_REGION */
     put_type(b, "iiI", W_TYPE_I32); /* TYPE_HELPER */
-    put_type(b, "iiII", W_TYPE_I64); /* TYPE_FP_HELPER */
+    put_type(b, "iiIII", W_TYPE_I64); /* TYPE_FP_HELPER */
     fill_hole(b, hole, (uint32_t)(b->at - start));
     put(b, 2);
     hole = put_hole(b), start = b->at;
@@ -207,7 +244,7 @@ static void put_head(struct Bytes *b, uint32_t first_slot, uint32_t count)
     hole = put_hole(b), start = b->at;
     put_u(b, count);
     for (uint32_t k = 0; k < count; k++)
-        put_u(b, TYPE_REGION);
+        put_u(b, type);
     fill_hole(b, hole, (uint32_t)(b->at - start));
     put(b, 9);
     hole = put_hole(b), start = b->at;
@@ -221,8 +258,6 @@ static void put_head(struct Bytes *b, uint32_t first_slot, uint32_t count)
 }
 
 /* --- translating ---------------------------------------------------------------------- */
-
-#define RANGES_MOST 64
 
 static uint32_t ranges_of(const struct Region *r, struct Range *ranges)
 {
@@ -240,13 +275,6 @@ static uint32_t ranges_of(const struct Region *r, struct Range *ranges)
     return count;
 }
 
-struct Batch {
-    struct JitRegion made[JIT_QUEUE];
-    struct Range ranges[JIT_QUEUE][RANGES_MOST];
-    uint8_t body_end_unused;
-    uint32_t count, insns;
-};
-
 static struct Region region;
 static struct Batch batch;
 
@@ -259,7 +287,7 @@ static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
     region_flow(&region);
     struct JitRegion *g = &batch.made[batch.count];
     g->range_count = (uint16_t)ranges_of(&region, batch.ranges[batch.count]);
-    if (!g->range_count || !emit_region(code, &region)) {
+    if (!g->range_count || !emit_region(code, &region, batch.hints[batch.count], &batch.hint_count[batch.count])) {
         *code = before;
         return false;
     }
@@ -326,11 +354,14 @@ void registry_translate(struct Hart *h)
     struct Jit *j = &MACHINE->jit;
     struct JitHart *own = jit_hart(h);
     double began = host_clock_us();
-    uint32_t room = JIT_QUEUE * (24 * REGION_INSNS + RANGES_MOST * (uint32_t)sizeof(struct Range));
+    uint32_t room = JIT_QUEUE * (60 * REGION_INSNS + RANGES_MOST * (uint32_t)sizeof(struct Range));
     if (j->code_used + room > JIT_CODE_BYTES || j->module_count == JIT_MODULES ||
         j->region_count + JIT_QUEUE > JIT_REGIONS)
         forget_everything();
-    uint32_t base = MACHINE->jit_code_offset + j->code_used, head_room = 256 + 8 * JIT_QUEUE;
+    uint32_t base = MACHINE->jit_code_offset + j->code_used, head_room = 512 + 8 * JIT_QUEUE;
+    for (uint32_t k = 0; k < JIT_QUEUE; k++)
+        batch.hint_count[k] = 0;
+    head_room += 5 * HINTS * JIT_QUEUE;
     struct Bytes code = {mem_at(base + head_room), mem_at(MACHINE->jit_code_offset + JIT_CODE_BYTES - RANGES_MOST * 4 * JIT_QUEUE), false};
     uint8_t *bodies = code.at;
     batch.count = batch.insns = 0;
@@ -345,7 +376,8 @@ void registry_translate(struct Hart *h)
         return;
     uint32_t body_bytes = (uint32_t)(code.at - bodies);
     struct Bytes out = {mem_at(base), bodies, false};
-    put_head(&out, j->slots_used, batch.count);
+    put_head(&out, j->slots_used, batch.count, TYPE_REGION);
+    put_hints(&out, &batch);
     put(&out, 10);
     uint8_t *hole = put_hole(&out), *start = out.at;
     put_u(&out, batch.count);
@@ -365,4 +397,48 @@ void registry_translate(struct Hart *h)
     j->stat_insns += batch.insns;
     j->stat_bytes += bytes;
     j->stat_time_us += (uint64_t)(host_clock_us() - began);
+}
+
+/* --- the engine --------------------------------------------------------------------------- */
+
+typedef uint64_t (*FusedProbe)(struct Hart *h, uint32_t what, uint64_t a, uint64_t b, uint64_t c);
+
+/* A module with one function: f64x2.relaxed_madd of three doubles. */
+static bool fused_here(void)
+{
+    uint32_t base = MACHINE->jit_code_offset + JIT_CODE_BYTES - 1024;
+    struct Bytes b = {mem_at(base), mem_at(base + 1024), false};
+    put_head(&b, JIT_FIRST_SLOT - 1, 1, TYPE_FP_HELPER);
+    put(&b, 10);
+    uint8_t *hole = put_hole(&b), *start = b.at;
+    put_u(&b, 1);
+    uint8_t *body_hole = put_hole(&b), *body = b.at;
+    put_u(&b, 0);
+    for (uint32_t k = 2; k < 5; k++) {
+        put(&b, W_GET), put_u(&b, k), put(&b, W_F64_FROM_I64);
+        put(&b, W_SIMD), put_u(&b, 0x14);
+    }
+    put(&b, W_SIMD), put_u(&b, 0x107);
+    put(&b, W_SIMD), put_u(&b, 0x1d), put(&b, 0);
+    put(&b, W_END);
+    fill_hole(&b, body_hole, (uint32_t)(b.at - body));
+    fill_hole(&b, hole, (uint32_t)(b.at - start));
+    if (!host_install(base, (uint32_t)(b.at - (uint8_t *)mem_at(base)), JIT_FIRST_SLOT))
+        return false;
+    /* (1 + 2^-30) * (1 - 2^-30) - 1 is -2^-60; rounded in between it is 0. */
+    uint64_t sum = ((FusedProbe)(uintptr_t)(JIT_FIRST_SLOT - 1))(NULL, 0, 0x3ff0000000400000ull, 0x3fefffffff800000ull, 0xbff0000000000000ull);
+    return sum == 0xbc30000000000000ull;
+}
+
+void registry_probe(void)
+{
+    struct Jit *j = &MACHINE->jit;
+    lock(&j->lock);
+    uint32_t features = fused_here() ? JIT_FUSED : 0;
+    if (features != j->features) {
+        j->features = features;
+        if (j->module_count)
+            forget_everything();
+    }
+    unlock(&j->lock);
 }

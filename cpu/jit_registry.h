@@ -15,6 +15,10 @@ static inline struct JitHart *jit_hart(const struct Hart *h)
  * was translated and the pages around it are mapped as they were. */
 struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc);
 
+/* Finds out what this instance's engine does (JIT_FUSED); translations made
+ * for one that does otherwise are forgotten. */
+void registry_probe(void);
+
 /* Translates what the hart has queued, as one module, and registers it. */
 void registry_translate(struct Hart *h);
 

@@ -197,7 +197,6 @@ STRUCTS: dict[str, list[Field]] = {
         ("installed", "u32", JIT_MODULES // 32),
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
-        ("counter", "u16", DECODE_SLOTS * DECODE_ENTRIES),  # of each decoded entry
     ],
     # --- machine ---------------------------------------------------------
     "Machine": [
@@ -244,6 +243,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit", "Jit"),
         ("jit_regions_offset", "u32"), ("jit_hash_offset", "u32"), ("jit_modules_offset", "u32"),
         ("jit_code_offset", "u32"), ("jit_hart_offset", "u32"), ("jit_hart_stride", "u32"),
+        ("jit_counter_offset", "u32"), ("jit_counter_stride", "u32"),  # u16 for each decoded entry
     ],
     # --- hart ------------------------------------------------------------
     "Hart": [
@@ -509,6 +509,7 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("jit_modules", LAYOUT["JitModule"].size * JIT_MODULES)
     area("jit_code", JIT_CODE_BYTES)
     area("jit_hart", LAYOUT["JitHart"].size, each=True)
+    area("jit_counter", 2 * DECODE_SLOTS * DECODE_ENTRIES, each=True)
     area("blob", blob_bytes)
     values["blob_bytes"] = blob_bytes
     at = _align(at, 2 << 20)

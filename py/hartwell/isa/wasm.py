@@ -6,6 +6,7 @@ emitters (cpu/jit_wasm.h), so interpreter and translator cannot disagree.
 
     isa_wasm.inc        cases that emit "rd = expression"
     isa_condition.inc   cases that emit a branch's condition, an i32
+    isa_fp.inc          cases that compute the other floating-point instructions
     isa_operands.inc    op_facts[]: kind and operands of each operation
 
 C's rules of conversion are kept: four types (u64, i64, u32, i32), whose Wasm
@@ -355,6 +356,15 @@ def branch_condition(instruction: Instruction) -> str:
     found = re.fullmatch(r"if \((.+)\) BRANCH\(\);", instruction.meaning)
     assert found, instruction.name
     return condition(found[1])
+
+
+def fp_call(instruction: Instruction) -> str | None:
+    """The C expression of a floating-point instruction over operands a, b, c and rm."""
+    found = re.fullmatch(r"FP\w*\((.+)\);", instruction.meaning)
+    if not found or assignment(instruction):
+        return None
+    names = {"FRS1": "a", "FRS2": "b", "FRS3": "c", "RS1": "a", "RM": "rm"}
+    return re.sub(r"\b[A-Z][A-Z0-9]*\b", lambda word: names.get(word[0], word[0]), found[1])
 
 
 def _kind(instruction: Instruction) -> str:
