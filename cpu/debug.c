@@ -262,3 +262,28 @@ EXPORT void debug_changed(uint32_t what)
     for (uint32_t i = 0; i < MACHINE->hart_count; i++)
         hart_attend(hart_at(i), ATTENTION_CONTROL);
 }
+
+/* --- going back (hartwell.history) ---------------------------------------------------- */
+
+EXPORT void debug_checkpoint(void)
+{
+    uint8_t *flags = (uint8_t *)mem_at(MACHINE->page_flags_offset);
+    for (uint32_t page = 0; page < MACHINE->ram_bytes / 4096; page++)
+        if (flags[page] & PAGE_DIRTY)
+            flags[page] &= (uint8_t)~PAGE_DIRTY;
+    debug()->watch_generation++; /* what is in the write tables counts as dirty already */
+    for (uint32_t i = 0; i < MACHINE->hart_count; i++)
+        hart_attend(hart_at(i), ATTENTION_CONTROL);
+}
+
+EXPORT void debug_restored(void)
+{
+    for (uint32_t i = 0; i < MACHINE->hart_count; i++) {
+        struct Hart *h = hart_at(i);
+        h->debug.stop.reason = h->debug.over = 0;
+        tlb_init(h);
+        code_init(h);
+        tlb_use_set(h, h->mem_mode);
+    }
+    debug_checkpoint();
+}

@@ -110,14 +110,26 @@ void hart_timers(struct Hart *h)
         atomic_bits_on(&h->mip, due & ~have);
 }
 
-/* Nanoseconds to the next timer that could interrupt. */
-static int64_t next_timer_ns(struct Hart *h)
+/* When the next timer could interrupt, in mtime. */
+static uint64_t next_timer(const struct Hart *h)
 {
-    uint64_t now = machine_time(), due = ~0ull;
+    uint64_t due = ~0ull;
     if (h->mie >> IRQ_MTI & 1)
         due = MACHINE->aclint.mtimecmp[h->id];
     if (h->mie >> IRQ_STI & 1 && h->menvcfg & ENVCFG_STCE && h->stimecmp < due)
         due = h->stimecmp;
+    return due;
+}
+
+EXPORT uint64_t hart_next_timer(uint32_t hart)
+{
+    return hart < MACHINE->hart_count ? next_timer(hart_at(hart)) : ~0ull;
+}
+
+/* Nanoseconds to the next timer that could interrupt. */
+static int64_t next_timer_ns(struct Hart *h)
+{
+    uint64_t now = machine_time(), due = next_timer(h);
     if (due <= now)
         return 0;
     uint64_t ticks = due - now;
@@ -353,11 +365,13 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
                 return RUN_BUDGET;
         }
         bool over = atomic_get(&h->debug.over);
-        if (!over && !(flags & RUN_STEP))
+        /* A run that repeats takes its interrupts where it always does. */
+        if (MACHINE->time_mode == TIME_INSTRET || (!over && !(flags & RUN_STEP)))
             trap_interrupt(h);
         if (h->instret >= end)
             return RUN_BUDGET;
-        jit_begin(h);
+        if (!(flags & RUN_STEER)) /* the supervisor interprets: its instance has no translations of this hart's */
+            jit_begin(h);
         int step = over ? step_over(h) : interp_run(h, end, (flags & RUN_EXACT) != 0);
         switch (step) {
         case STEP_WFI:

@@ -37,6 +37,9 @@ double host_clock_us(void);
 /* mtime: 10 MHz; stands still while the machine is paused. */
 uint64_t machine_time(void);
 
+/* What the real-time clock shows, in microseconds since the Unix epoch. */
+double machine_wall_us(void);
+
 /* Ends the run of all harts; `reason` is a STOP_*.  The first call wins. */
 EXPORT void machine_stop(uint32_t reason, uint32_t code);
 

@@ -8,7 +8,7 @@ enum {
     ALARM_STATUS = 0x18, CLEAR_INTERRUPT = 0x1c,
 };
 
-static uint64_t now_ns(const struct Rtc *r) { return (uint64_t)(host_clock_us() * 1e3) + r->offset_ns; }
+static uint64_t now_ns(const struct Rtc *r) { return (uint64_t)(machine_wall_us() * 1e3) + r->offset_ns; }
 
 static void update(const struct Rtc *r) { plic_set(IRQ_RTC, r->pending & r->irq_enabled); }
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hartwell.devices.console import VirtioConsole
 from hartwell.errors import HartwellError, MachineStopped, NotSupported
+from hartwell.history.taps import Tap, VirtioTap
 
 LONGEST_LINE = 64 << 20  # of an answer; the guest may not fill Python's memory
 HELLO = b"hartwell agent 1"
@@ -34,7 +36,7 @@ class Agent:
     """The host's end."""
 
     def __init__(self, port: VirtioConsole) -> None:
-        self._port = port
+        self._port: VirtioConsole = port
         self._line = bytearray()
         self._unsent = bytearray()
         self._calls: dict[int, asyncio.Future[Result]] = {}
@@ -92,6 +94,10 @@ class Agent:
         self._unsent[:] = base64.b64decode(str(state.get("unsent", "")))
         if state.get("present"):
             self._hello.set()
+
+    def tap(self, tap: Callable[[Any, type[Tap]], Any]) -> None:
+        """A run that repeats takes its input elsewhere (hartwell.history.taps)."""
+        self._port = tap(self._port, VirtioTap)
 
     def push(self) -> None:
         """Sends what there is room for."""

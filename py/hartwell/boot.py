@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hartwell.devices import board
@@ -109,7 +110,8 @@ def unpack(platform: Platform, blob: Blob, name: str) -> Blob:
 
 
 def load_linux(
-    core: Core, kernel: Blob, *, name: str, initrd: Blob | None, append: str, firmware: Blob | None, slots: list[int]
+    core: Core, kernel: Blob, *, name: str, initrd: Blob | None, append: str, firmware: Blob | None, slots: list[int],
+    entropy: Callable[[int], bytes] = os.urandom,
 ) -> Start:
     """Puts firmware, kernel, initrd and device tree into RAM.
 
@@ -140,7 +142,7 @@ def load_linux(
     ram.place(kernel, kernel_at, f"kernel {name}")
     tree = board.device_tree(
         ram_bytes=ram.bytes, harts=core.plan.harts, bootargs=append, initrd=span, virtio_slots=slots,
-        rng_seed=os.urandom(32),
+        rng_seed=entropy(32),
     )
     if len(tree) > TREE_BYTES:
         raise BadConfiguration(

@@ -17,6 +17,7 @@ from typing import Any
 
 from hartwell.devices.console import UartConsole, VirtioConsole
 from hartwell.errors import ConsoleTimeout, MachineStopped
+from hartwell.history.taps import Tap, VirtioTap
 from hartwell.snapshot.transcript import Transcript
 
 HISTORY = 1 << 20  # characters kept for expect() and text()
@@ -107,6 +108,12 @@ class Console:
         self._typed[:] = base64.b64decode(str(state.get("typed", "")))
         self.cols, self.rows = max(1, int(state.get("cols", COLS))), max(1, int(state.get("rows", ROWS)))
         self._undrawn = [self.transcript.replay().decode(errors="replace")]
+
+    def tap(self, tap: Callable[[Any, type[Tap]], Any]) -> None:
+        """A run that repeats takes its input elsewhere (hartwell.history.taps)."""
+        self._uart = tap(self._uart, Tap)
+        if self._virtio:
+            self._virtio = tap(self._virtio, VirtioTap)
 
     def push(self) -> None:
         """Hands typed bytes to the guest, as many as it has room for."""

@@ -34,6 +34,7 @@ MAX_VIRTIO = 16  # slots; QEMU `virt` has 8 (irq 1..8), ours go on with irq 16..
 VIRTIO_QUEUES = 4  # queues of one device
 PLIC_SOURCES = 64
 PLIC_CONTEXTS = 2 * MAX_HARTS  # hart h: M = 2h, S = 2h+1 (QEMU's order)
+TIME_GRID = 50_000
 MAX_BREAKPOINTS = 256
 MAX_WATCHPOINTS = 32
 PAGE_WAITERS = 16  # threads that may wait for an absent page
@@ -357,6 +358,7 @@ CONSTANTS: dict[str, int] = {
     "RUN_STEER": 4,  # the supervisor runs a hart whose own thread stands still (pause, hold)
     "RUN_STEP": 8,  # ends when a trap was taken, too; takes no interrupts
     "TIME_REAL": 0, "TIME_INSTRET": 1,
+    "TIME_GRID": TIME_GRID,  # instructions; TIME_INSTRET's time moves at multiples of it
     # page_flags bits
     "PAGE_CODE": 1, "PAGE_DIRTY": 2, "PAGE_ABSENT": 4, "PAGE_WATCHED": 8,
     # flags of break- and watchpoints

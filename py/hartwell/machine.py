@@ -27,6 +27,8 @@ from hartwell.devices.vsock import VsockDevice
 from hartwell.errors import HartwellError, MachineStopped
 from hartwell.files import Files
 from hartwell.harts import Hart
+from hartwell.history.recording import Recording
+from hartwell.history.replay import Replayable
 from hartwell.jit import jit_threshold
 from hartwell.layout import CONSTANTS, field
 from hartwell.links import Links
@@ -47,7 +49,7 @@ _WORDS = {name: field(f"Machine.{name}").offset for name in (
 _STOP = {CONSTANTS[f"STOP_{name}"]: name for name in ("POWEROFF", "REBOOT", "EXIT", "CRASH")}
 
 
-class Machine:
+class Machine(Replayable):
     """A RISC-V computer.  Made by `await Machine.boot(...)`."""
 
     shown: ClassVar[Machine | None] = None
@@ -100,6 +102,7 @@ class Machine:
         disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
         share: str | Path | Folder | None = "default", network: str | Sequence[str] | None = "default",
         jit: bool | int = True, show: bool = True, halt: bool = False, platform: Platform | None = None,
+        recording: Recording | None = None,
     ) -> Machine:
         """Builds a machine and starts it; returns when its harts run.
 
@@ -121,6 +124,7 @@ class Machine:
         it, a number is the visits after which a place counts as hot.
         show: take the page's console; a machine that has it is switched off,
         as by pulling its plug.  With False the machine runs beside it.
+        recording: see `record` and `replay`, which give it.
         halt: every hart stands still before its first instruction; resume() starts them.
 
         Raises BadConfiguration, BadKernel, BadElf, ImageNotFound,
@@ -149,6 +153,8 @@ class Machine:
         machine.halt_next_start = halt
         request.options = links.options | said(
             image=image, kernel=kernel, initrd=initrd, append=append, firmware=firmware, bare=bare)
+        if recording:
+            machine._repeat(recording)
         if show:
             Machine.shown = machine
             machine.console.shown_before = place.shown_bytes
@@ -179,6 +185,8 @@ class Machine:
     @property
     def state(self) -> str:
         """loading, running, paused, asleep, stopped or crashed."""
+        if self._state == "running" and self.history:
+            return "running" if self.history.running else "paused"
         if self._state == "running" and self._core.load(_WORDS["control"]) == CONSTANTS["CONTROL_PAUSE"]:
             return "paused"
         return self._state
@@ -199,6 +207,9 @@ class Machine:
         self._tell()
 
     def _halt(self) -> None:
+        if self.history:
+            self.history.pause()
+            return
         self._core.call("machine_pause")
         end = time.monotonic() + PAUSE_SECONDS
         while running := self._core.load(_WORDS["running_harts"]):
@@ -209,12 +220,15 @@ class Machine:
                 return
 
     def _go(self) -> None:
-        self._core.call("machine_resume")
+        if self.history:
+            self.history.resume()
+        else:
+            self._core.call("machine_resume")
 
     def resume(self) -> None:
         """Goes on after pause()."""
         self._need_alive("resumed")
-        self._core.call("machine_resume")
+        self._go()
         self._counted = (time.monotonic(), statistics.instructions(self._core))
         self._tell()
 
@@ -224,11 +238,13 @@ class Machine:
         It is in the store when this returns, and no longer here.  Raises
         StorageFull or StorageFailed, and then it goes on.
         """
+        self._need_no_history()
         await hibernation.hibernate(self, name)
 
     async def checkpoint(self, name: str | None = None) -> None:
         """Stores the machine as hibernate() does, and goes on: the guest stands
         still for some milliseconds.  `Machine.wake` begins there after a crash."""
+        self._need_no_history()
         await hibernation.checkpoint(self, name)
 
     def reset(self) -> None:
@@ -305,7 +321,7 @@ class Machine:
         uart, console, first_disk = UartConsole(core), None, 0
         if not request.bare:
             console = VirtioConsole(core, 0, 0)
-            rng = RngDevice()
+            rng = RngDevice(lambda count: self.entropy(count))
             rng.attach(core, 1)
             self._devices.append(rng)
             self._agent = Agent(VirtioConsole(core, 2, 1))
@@ -333,8 +349,8 @@ class Machine:
         if self._agent:
             self._agent.restarted()
         self._state = "running"
-        if self.halt_next_start:
-            self.halt_next_start = False
+        halt, self.halt_next_start = self.halt_next_start, False
+        if halt or self.history:
             core.call("machine_pause")
         self._links.start()
         await core.start_harts()
@@ -342,6 +358,10 @@ class Machine:
         self._spawn(self._tick())
         self._tell()
         self.debugger.started()
+        if self.history:
+            self.history.begin()
+            if not halt:
+                self.history.resume()
 
     async def _wake_up(self, paused: bool) -> None:
         """From the memory of a snapshot to harts that run (or stand still as they did)."""
@@ -358,7 +378,7 @@ class Machine:
         self._tell()
 
     def _checkpoint(self) -> None:
-        if self.checkpoint_seconds and Machine.shown is self:
+        if self.checkpoint_seconds and Machine.shown is self and not self.history:
             self._spawn(hibernation.keep_checkpoints(self, self.checkpoint_seconds))
 
     async def _fall_asleep(self) -> None:
@@ -372,7 +392,7 @@ class Machine:
             return boot.load_bare(self._core, request.kernel, request.kernel_name, self._slots)
         return boot.load_linux(
             self._core, request.kernel, name=request.kernel_name, initrd=request.initrd, append=request.append,
-            firmware=request.firmware, slots=self._slots,
+            firmware=request.firmware, slots=self._slots, entropy=self.entropy,
         )
 
     async def _serve(self) -> None:
@@ -382,10 +402,7 @@ class Machine:
             # The count first: a ring from here on ends the wait below.
             count = core.load(rings)
             bits = core.and_(bell, 0)
-            served = False
-            for device in self._devices:
-                served |= _guarded(device.serve)
-            self._carry()
+            served = False if self.history else self._work()
             if bits & CONSTANTS["DOORBELL_DEBUG"]:
                 self.debugger.rung()
             if bits & CONSTANTS["DOORBELL_STOP"] or core.load(_WORDS["stop_reason"]):
@@ -394,6 +411,14 @@ class Machine:
                 continue
             await core.wait(rings, count, TICK_SECONDS)
         await self._stop()
+
+    def _work(self) -> bool:
+        """Devices in Python serve, consoles' bytes are carried; was there a request?"""
+        served = False
+        for device in self._devices:
+            served |= _guarded(device.serve)
+        self._carry()
+        return served
 
     def _carry(self) -> None:
         self.console.pull()

@@ -39,12 +39,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Target:
     """A machine on wasmtime in a thread of its own, with gdb's port."""
 
-    def __init__(self, program: Path, **options: Any) -> None:
+    def __init__(self, program: Path, boot: Callable[..., Any] = Machine.boot, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.machine: Machine = self.call(
-            lambda: Machine.boot(bare=str(program), memory="16M", platform=platform(), show=False, **options)
+            lambda: boot(bare=str(program), memory="16M", platform=platform(), show=False, **options)
         )
         self.server = Server(lambda: self.machine)
         listening = self.call(lambda: tcp.listen(self.server))

@@ -9,7 +9,7 @@ from hartwell.debugger.points import Point, Points
 from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core
 
-Reason = Literal["breakpoint", "watchpoint", "device", "step", "pause"]
+Reason = Literal["breakpoint", "watchpoint", "device", "step", "pause", "begin"]
 _REASONS: dict[int, Reason] = {
     CONSTANTS["DEBUG_BREAKPOINT"]: "breakpoint",
     CONSTANTS["DEBUG_WATCHPOINT"]: "watchpoint",
@@ -30,6 +30,7 @@ class Stop:
                 `address`; the access has been made, and `hart` is any
     step        `hart` has made its steps
     pause       somebody asked for it
+    begin       a run that went back stands at its beginning
     """
 
     reason: Reason

@@ -10,6 +10,7 @@ from hartwell.isa.csrs import CSRS
 
 if TYPE_CHECKING:
     from hartwell.gdb.session import Session
+    from hartwell.history import History
 
 LINE = 16
 DUMP_BYTES = 4096
@@ -27,8 +28,9 @@ class Commands(Protocol):
     def info(self) -> str:
         """A few lines on the machine."""
 
-    def features(self) -> str:
-        """More of qSupported's words, each after a semicolon."""
+    @property
+    def history(self) -> History | None:
+        """The run that can be gone back in, if there is one."""
 
 
 def run(line: str, session: Session) -> str:

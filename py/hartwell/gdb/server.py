@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hartwell.gdb.files import Files
 from hartwell.gdb.session import Session
+from hartwell.history import History
 from hartwell.layout import CONSTANTS
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ class MachineCommands:
         """A few lines on the machine."""
         return f"{self._machine!r}\n"
 
-    def features(self) -> str:
-        """More of qSupported's words."""
-        return ""
+    @property
+    def history(self) -> History | None:
+        """The run that can be gone back in, of a machine that is recorded."""
+        return self._machine.history
 
 
 class Server:

@@ -18,6 +18,7 @@ from hartwell.gdb.packets import PACKET_BYTES, Damaged, Decoder, Interrupt, Nack
 from hartwell.gdb.resume import Action
 from hartwell.gdb.words import BAD_PACKET, BAD_VALUE, NO_MEMORY, NO_ROOM, BadPacket, number, pair, raw, thread_number
 from hartwell.harts import Hart
+from hartwell.history import History
 
 TRAP, INTERRUPTED, STOPPED = 5, 2, 0  # signals, as gdb numbers them
 STEPS = 2000  # of a range, between two looks at what else has come
@@ -176,6 +177,8 @@ class Session:
                 return self._old_resume(text, "c")
             case b"s" | b"S":
                 return self._old_resume(text, "s")
+            case b"b":
+                return self._reverse(text)
             case b"D":
                 self._reply(b"OK")
                 self.close()
@@ -194,7 +197,8 @@ class Session:
         name, _, rest = text.partition(":")
         match name:
             case "qSupported":
-                return f"PacketSize={PACKET_BYTES:x};{_FEATURES}{self.machine.features()}".encode()
+                back = ";ReverseStep+;ReverseContinue+" if self.machine.history else ""
+                return f"PacketSize={PACKET_BYTES:x};{_FEATURES}{back}".encode()
             case "QStartNoAckMode":
                 self._next_no_ack = True
                 return b"OK"
@@ -354,6 +358,28 @@ class Session:
         self._stepping = self._spawn(self._step(hart, steps[hart], others))
         return None
 
+    def _reverse(self, text: str) -> bytes | None:
+        """bs and bc: of a machine whose run is recorded."""
+        history = self.machine.history
+        if history is None or text not in ("bs", "bc") or self._non_stop:
+            return b""
+        self._running = {0}
+        self._stepping = self._spawn(self._go_back(history, text == "bs"))
+        return None
+
+    async def _go_back(self, history: History, step: bool) -> None:
+        try:
+            stop = history.reverse_step() if step else await history.reverse_continue()
+        except HartwellError:  # there is no way back from here: gdb hears that it stands where it stood
+            stop = Stop("step", 0, self.debugger.harts[0].pc)
+        if stop.reason == "watchpoint":
+            # gdb takes it that a watchpoint stops a hart before the access, and
+            # makes one more step, back.  From behind the access that leads to it.
+            history.go_to(history.instret + 1)
+        if 0 in self._running:
+            self._running.clear()
+            self._report(stop)
+
     def _near(self, harts: list[int]) -> Stop | None:
         """gdb steps RISC-V by a breakpoint on the next instruction and `c`.  Where
         that is hit within a few instructions of ours, no thread need wake for
@@ -476,6 +502,8 @@ class Session:
             name = {"write": "watch", "read": "rwatch", "access": "awatch"}[stop.point.kind]
             address = stop.point.address if stop.reason == "device" else stop.address or 0
             facts.append(f"{name}:{max(address, stop.point.address):x}")
+        elif stop.reason == "begin":
+            facts.append("replaylog:begin")
         elif stop.reason == "breakpoint":
             facts.append("swbreak:")
         facts += [f"{index:02x}:{registers.read(hart, index).hex()}" for index in (registers.PC, 2, 8)]
