@@ -29,6 +29,7 @@ from hartwell.files import Files
 from hartwell.harts import Hart
 from hartwell.history.recording import Recording
 from hartwell.history.replay import Replayable
+from hartwell.inspection import Inspection
 from hartwell.jit import jit_threshold
 from hartwell.layout import CONSTANTS, field
 from hartwell.links import Links
@@ -49,7 +50,7 @@ _WORDS = {name: field(f"Machine.{name}").offset for name in (
 _STOP = {CONSTANTS[f"STOP_{name}"]: name for name in ("POWEROFF", "REBOOT", "EXIT", "CRASH")}
 
 
-class Machine(Replayable):
+class Machine(Replayable, Inspection):
     """A RISC-V computer.  Made by `await Machine.boot(...)`."""
 
     shown: ClassVar[Machine | None] = None
@@ -80,7 +81,7 @@ class Machine(Replayable):
         self.memory = Memory(core)
         self.harts = [Hart(core, index, lambda: not self._running_freely()) for index in range(core.plan.harts)]
         self._core, self._request, self._platform, self._links = core, request, place, links
-        self.debugger = Debugger(core, self.harts, self.memory, self.pause, self.resume)
+        self.debugger = Debugger(core, self.harts, self.memory, self.pause, self.resume, lambda name: self.symbols.find(name))
         self._state = "loading"
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

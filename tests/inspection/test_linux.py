@@ -1,0 +1,147 @@
+"""Symbols, tasks, maps and stacks, held against what the guest says of itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from hartwell.errors import BadAddress
+from hartwell.linux.linux import NoSuchTask
+from tests.inspection.conftest import Guest
+
+
+@pytest.fixture(scope="module")
+def kallsyms(guest: Guest) -> list[list[str]]:
+    return [line.split() for line in guest.shell("cat /proc/kallsyms").splitlines()]
+
+
+def test_every_symbol_of_the_kernel(guest: Guest, kallsyms: list[list[str]]) -> None:
+    said = [(int(address, 16), kind, name) for address, kind, name, *module in kallsyms if not module]
+    found = guest(lambda machine: [(s.address, s.kind, s.name) for s in machine.linux.kernel.kallsyms])
+    assert len(found) > 50_000 and found == said
+
+
+def test_every_symbol_of_its_modules(guest: Guest, kallsyms: list[list[str]]) -> None:
+    said = {
+        (int(line[0], 16), line[1], line[2], line[3].strip("[]"))
+        for line in kallsyms if len(line) > 3 and not line[2].startswith(("$", ".L"))
+    }
+    found = guest(lambda machine: {(s.address, s.kind, s.name, s.module) for s in machine.linux.modules})
+    assert found == said and "virtio_mmio" in {module for *_, module in found}
+
+
+def test_names_and_addresses(guest: Guest, kallsyms: list[list[str]]) -> None:
+    where = next(int(line[0], 16) for line in kallsyms if line[2] == "do_sys_openat2")
+    notify = next(int(line[0], 16) for line in kallsyms if line[2] == "vm_notify")
+
+    def ask(machine: Any) -> tuple[object, ...]:
+        symbols = machine.symbols
+        return (symbols.find("do_sys_openat2"), symbols.name(where), symbols.name(where + 6), symbols.name(notify + 2),
+                symbols.find("no_such_function"), symbols.name(0x1234), symbols.line(where),
+                "do_sys_open" in {s.name for s in symbols.search("do_sys_*")}, machine.debugger._find("vm_notify"))
+
+    assert guest(ask) == (
+        where, "do_sys_openat2", "do_sys_openat2+0x6", "vm_notify+0x2 [virtio_mmio]", None, "0x1234", None, True, notify)
+
+
+def test_tasks_are_those_of_ps(guest: Guest) -> None:
+    said = {}
+    # pid (comm) state ppid ...
+    for line in guest.shell("cat /proc/[0-9]*/stat 2>/dev/null; true").splitlines():
+        match = re.match(r"(\d+) \((.*)\) (\S) (\d+)", line)
+        assert match
+        said[int(match[1])] = (match[2], match[3], int(match[4]))
+    tasks = guest(lambda machine: {t.pid: (t.comm, t.state, t.parent) for t in machine.linux.tasks(threads=False)})
+    lasting = {pid for pid in said if pid in tasks and said[pid][0] not in ("cat", "sh", "agent")}
+    assert len(lasting) > 40
+    # Kernel workers are renamed as they take work, and sleep and wake.
+    assert {pid: tasks[pid][2] for pid in lasting} == {pid: said[pid][2] for pid in lasting}
+    steady = [pid for pid in lasting if "worker" not in said[pid][0]]
+    assert {pid: tasks[pid][0] for pid in steady} == {pid: said[pid][0][:15] for pid in steady}
+    assert sum(tasks[pid][1] == said[pid][1] for pid in steady) >= len(steady) - 3
+    assert guest(lambda machine: machine.linux.task(1).arguments[0]) == "init"
+    with pytest.raises(NoSuchTask, match="no task 99999"):
+        guest(lambda machine: machine.linux.task(99999))
+
+
+def test_threads_are_listed_with_their_process(guest: Guest) -> None:
+    found = guest(lambda machine: [(t.pid, t.tgid, t.comm) for t in machine.linux.tasks()])
+    assert len({pid for pid, *_ in found}) == len(found)
+    assert all(pid == tgid for pid, tgid, comm in found if comm == "bash")
+
+
+def test_maps_are_those_of_proc(guest: Guest) -> None:
+    for name in ("bash", "init"):
+        pid = guest(lambda machine, name=name: next(t.pid for t in machine.linux.tasks() if t.comm == name))
+        said = []
+        for line in guest.shell(f"cat /proc/{pid}/maps").splitlines():
+            span, permissions, offset, _, _, *path = line.split()
+            said.append(f"{span} {permissions} {offset} {' '.join(path)}".rstrip())
+        assert guest(lambda machine, pid=pid: [str(mapping) for mapping in machine.linux.task(pid).maps()]) == said
+
+
+def test_the_memory_of_a_task(guest: Guest) -> None:
+    def ask(machine: Any) -> tuple[object, ...]:
+        bash = next(task for task in machine.linux.tasks() if task.comm == "bash")
+        first = next(mapping for mapping in bash.maps() if "x" in mapping.permissions)
+        low = bash.maps()[0]
+        with pytest.raises(BadAddress, match="not mapped"):
+            bash.memory.read(0x10, 4)
+        environment = machine.linux.kernel.field(bash.mm, "mm_struct", "env_start")
+        return bash.memory.read(low.start, 4), bash.memory.text(environment), first.name
+
+    magic, environment, name = guest(ask)
+    assert magic == b"\x7fELF" and "=" in environment and name == "/usr/bin/bash"
+
+
+def test_the_stack_of_a_sleeping_task(guest: Guest) -> None:
+    frames = guest(lambda machine: machine.linux.backtrace(next(t for t in machine.linux.tasks() if t.comm == "bash")))
+    kernel = [frame.name.split("+")[0] for frame in frames if not frame.user]
+    assert kernel[0] == "__schedule" and kernel[1] == "schedule" and kernel[-1] == "handle_exception"
+    assert any("sys_pselect6" in name or "sys_read" in name for name in kernel)
+    user = [frame for frame in frames if frame.user]
+    assert user[0].sure and "libc.so" in user[0].name
+    assert any("/usr/bin/bash" in frame.name and not frame.sure for frame in user)
+    thread = guest(lambda machine: machine.linux.backtrace(2))
+    assert [frame.name.split("+")[0] for frame in thread] == ["__schedule", "schedule", "kthreadd", "ret_from_fork"]
+
+
+def test_the_stack_of_a_running_program_with_lines(guest: Guest) -> None:
+    guest.shell("/root/busy > /tmp/pid & sleep 0.3")
+    pid = int(guest.shell("cat /tmp/pid"))
+
+    def ask(machine: Any) -> tuple[list[object], object, object]:
+        machine.pause()
+        try:
+            task = machine.linux.task(pid)
+            hart = next((h for h in range(2) if (now := machine.linux.current(h)) and now.pid == pid), None)
+            frames = machine.linux.backtrace(task)
+            user = [frame for frame in frames if frame.user]
+            lines = [machine.symbols.line(frame.address, task) for frame in user]
+            return [frame.name for frame in user], lines, hart
+        finally:
+            machine.resume()
+
+    names, lines, hart = guest(ask)
+    guest.shell(f"kill {pid}")
+    assert hart is not None
+    plain = [name.split("+")[0].split(" ")[0] for name in names]
+    assert plain[:3] == ["hot", "warm", "main"] or plain[:2] == ["warm", "main"]
+    assert str(lines[plain.index("main")]).startswith("busy.c:")
+    address = guest(lambda machine: machine.symbols.find("hot", None))
+    assert address is None  # only with the task whose program has it
+
+
+def test_an_idle_hart_is_known_as_such(guest: Guest) -> None:
+    def ask(machine: Any) -> list[tuple[int, str]]:
+        machine.pause()
+        try:
+            found = [(machine.linux.current(h), machine.linux.hart_backtrace(h)) for h in range(2)]
+            return [(task.pid, frames[-1].name) for task, frames in found if task.pid == 0]
+        finally:
+            machine.resume()
+
+    idle = guest(ask)
+    assert idle and all(name.split("+")[0] in ("_start_kernel", "secondary_start_sbi") for _, name in idle)
