@@ -4,9 +4,14 @@
 #include "plic.h"
 #include "rtc.h"
 #include "syscon.h"
+#include "trace.h"
 #include "uart.h"
 #include "virtio_mmio.h"
 #include "vmgenid.h"
+
+/* Registers that traces want to know of: PLIC specification, "Interrupt Claim
+ * Process"; virtio 4.2.2. */
+enum { PLIC_CLAIMS = 0x200000, VIRTIO_NOTIFY = 0x050 };
 
 struct Region {
     uint64_t base, size;
@@ -37,7 +42,11 @@ bool bus_read(struct Hart *h, uint64_t pa, uint32_t size, uint64_t *value)
     const struct Region *region = region_at(pa, size);
     if (h)
         h->stat_mmio++;
-    return region && region->read((uint32_t)(pa - region->base), size, value);
+    if (!region || !region->read((uint32_t)(pa - region->base), size, value))
+        return false;
+    if (tracing(TRACE_DEVICES) && h && region->read == plic_read && pa - region->base >= PLIC_CLAIMS && (pa & 0xfff) == 4)
+        trace_claim(h, (uint32_t)*value);
+    return true;
 }
 
 bool bus_write(struct Hart *h, uint64_t pa, uint32_t size, uint64_t value)
@@ -47,6 +56,8 @@ bool bus_write(struct Hart *h, uint64_t pa, uint32_t size, uint64_t value)
         h->stat_mmio++;
     if (size < 8)
         value &= (1ull << (8 * size)) - 1;
+    if (tracing(TRACE_DEVICES) && h && region && region->write == virtio_mmio_write && (pa & 0xfff) == VIRTIO_NOTIFY)
+        trace_notify(h, (uint32_t)(pa - region->base) / 0x1000, (uint32_t)value);
     return region && region->write((uint32_t)(pa - region->base), size, value);
 }
 

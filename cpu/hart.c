@@ -14,6 +14,7 @@
 #include "jit.h"
 #include "mmu.h"
 #include "rtc.h"
+#include "trace.h"
 #include "trap.h"
 
 enum { HSM_STARTED = 0, HSM_STOPPED = 1, HSM_START_PENDING = 2, HSM_SUSPENDED = 4 };
@@ -242,6 +243,8 @@ static bool wfi_over(struct Hart *h)
 static void wait_for_interrupt(struct Hart *h)
 {
     h->stat_wfi++;
+    if (tracing(TRACE_SWITCHES))
+        trace_wait(h);
     for (;;) {
         uint32_t seen = atomic_get(&h->wake);
         atomic_set(&h->state, HART_WFI);
@@ -402,6 +405,18 @@ static uint32_t steer(struct Hart *h, uint32_t budget, uint32_t flags)
     return result;
 }
 
+/* As run(), with looks between stretches whether a sample is due. */
+static uint32_t run_sampled(struct Hart *h, uint64_t end, uint32_t flags)
+{
+    for (;;) {
+        uint64_t before = h->instret, stretch = before + trace_stretch(h);
+        uint32_t result = run(h, stretch < end ? stretch : end, flags);
+        trace_sample(h);
+        if (result != RUN_BUDGET || h->instret >= end || h->instret == before)
+            return result;
+    }
+}
+
 EXPORT uint32_t hart_run(uint32_t hart, uint32_t budget, uint32_t flags)
 {
     if (hart >= MACHINE->hart_count)
@@ -410,7 +425,8 @@ EXPORT uint32_t hart_run(uint32_t hart, uint32_t budget, uint32_t flags)
     if (flags & RUN_STEER)
         return steer(h, budget, flags);
     join(h);
-    uint32_t result = run(h, h->instret + budget, flags);
+    uint64_t end = h->instret + budget;
+    uint32_t result = MACHINE->trace.sample_ticks ? run_sampled(h, end, flags) : run(h, end, flags);
     leave(h);
     if (result == RUN_STOPPED)
         atomic_set(&h->state, HART_STOPPED);

@@ -4,6 +4,7 @@
 
 #include "csr.h"
 #include "mmu.h"
+#include "trace.h"
 
 bool trap_raise(struct Hart *h, uint64_t cause, uint64_t tval)
 {
@@ -52,6 +53,8 @@ void trap_deliver(struct Hart *h)
         machine_stop(STOP_CRASH, h->id);
         return;
     }
+    if (tracing(~0u))
+        trace_trap(h, cause, h->trap_tval);
     enter(h, to_s ? PRIV_S : PRIV_M, cause, h->trap_tval, false);
 }
 
@@ -77,6 +80,8 @@ bool trap_interrupt(struct Hart *h)
     for (uint32_t i = 0; i < sizeof by_urgency; i++)
         if (chosen >> by_urgency[i] & 1) {
             h->stat_interrupts++;
+            if (tracing(~0u))
+                trace_interrupt(h, by_urgency[i]);
             enter(h, to_m ? PRIV_M : PRIV_S, by_urgency[i], 0, true);
             return true;
         }
@@ -124,6 +129,8 @@ bool sys_sret(struct Hart *h)
     h->mstatus = status;
     h->pc = h->sepc;
     hart_mode_changed(h);
+    if (tracing(~0u))
+        trace_return(h);
     return true;
 }
 

@@ -39,6 +39,11 @@ MAX_BREAKPOINTS = 256
 MAX_WATCHPOINTS = 32
 PAGE_WAITERS = 16  # threads that may wait for an absent page
 SNAPSHOT_CHUNK = 65536  # bytes of RAM that are saved and fetched together
+TRACE_SLOTS = 1 << 15  # of a hart's ring of records
+TRACE_SLOT_BYTES = 32
+TRACE_CALLS = 512  # system call numbers that have arguments described
+TRACE_OPEN_CALLS = 1024  # calls that have not returned, of TRACE_OPEN_CALL_BYTES each
+TRACE_OPEN_CALL_BYTES = 64
 
 MACHINE_BASE = 0x0010_0000
 HART_BASE = 0x0012_0000
@@ -199,6 +204,22 @@ STRUCTS: dict[str, list[Field]] = {
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
     ],
+    # --- traces (cpu/trace.h) ------------------------------------------------
+    "HartTrace": [
+        ("head", "u32"), ("tail", "u32"),  # of the hart's ring, in slots; both count up for ever
+        ("lost", "u32"), ("seed", "u32"),
+        ("task", "u64"),  # at the last look
+        ("sample_due", "u64"),  # mtime
+    ],
+    "Trace": [
+        ("mask", "u32"),  # TRACE_SYSCALLS, ...: what is noted
+        ("text_bytes", "u32"),  # the longest copy of what an argument points to
+        ("sample_ticks", "u32"),  # of mtime between two samples, 0: none
+        ("only_tgid", "u32"),  # system calls of this process only, 0: of all
+        ("pid_offset", "u64"),  # in the guest's struct task_struct, where tgid follows; 0: not known
+        ("entry_low", "u64"), ("entry_high", "u64"),  # the kernel's handle_exception
+        ("call", "u32", TRACE_CALLS),  # 4 bits per argument, TRACE_STRING, ...; TRACE_CALL_*
+    ],
     # --- machine ---------------------------------------------------------
     "Machine": [
         ("magic", "u32"), ("layout_version", "u32"),
@@ -219,6 +240,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("blob_offset", "u32"), ("blob_bytes", "u32"),  # disk image in memory
         ("net_offset", "u32"), ("net_pad", "u32"),  # NET_AREA bytes for each card, see virtio_net.c
         ("total_bytes", "u32"),
+        ("trace_offset", "u32"), ("trace_stride", "u32"),  # TRACE_SLOTS for each hart
+        ("trace_calls_offset", "u32"),
         # run control
         ("control", "u32"),  # CONTROL_*
         ("stop_reason", "u32"),  # STOP_*
@@ -245,6 +268,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_regions_offset", "u32"), ("jit_hash_offset", "u32"), ("jit_modules_offset", "u32"),
         ("jit_code_offset", "u32"), ("jit_hart_offset", "u32"), ("jit_hart_stride", "u32"),
         ("jit_counter_offset", "u32"), ("jit_counter_stride", "u32"),  # u16 for each decoded entry
+        ("trace", "Trace"),
     ],
     # --- hart ------------------------------------------------------------
     "Hart": [
@@ -316,6 +340,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("stat_decoded", "u64"), ("stat_mmio", "u64"), ("stat_wfi", "u64"), ("stat_fence_i", "u64"),
         ("stat_sfence", "u64"),
         ("debug", "HartDebug"),
+        ("trace", "HartTrace"),
     ],
 }
 
@@ -327,6 +352,8 @@ CONSTANTS: dict[str, int] = {
     "PAGE_WAITERS": PAGE_WAITERS, "SNAPSHOT_CHUNK": SNAPSHOT_CHUNK,
     "PLIC_SOURCES": PLIC_SOURCES, "PLIC_CONTEXTS": PLIC_CONTEXTS,
     "MACHINE_BASE": MACHINE_BASE, "HART_BASE": HART_BASE, "HART_STRIDE": HART_STRIDE,
+    "TRACE_SLOTS": TRACE_SLOTS, "TRACE_SLOT_BYTES": TRACE_SLOT_BYTES, "TRACE_CALLS": TRACE_CALLS,
+    "TRACE_OPEN_CALLS": TRACE_OPEN_CALLS, "TRACE_MOST_TEXT": 1024,
     "STACK_BASE": STACK_BASE, "STACK_SIZE": STACK_SIZE,
     "RING_BASE": RING_BASE, "RING_SIZE": RING_SIZE, "VARIABLE_BASE": VARIABLE_BASE,
     "DECODE_SLOTS": DECODE_SLOTS, "DECODE_ENTRIES": DECODE_ENTRIES,
@@ -369,6 +396,15 @@ CONSTANTS: dict[str, int] = {
     "OVER_BREAK": 1, "OVER_WATCH": 2,
     "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2, "DEBUG_CODE": 4,  # what debug_changed is told of
     "PAGE_INTERPRET": 16,  # never run its translations
+    # Trace.mask
+    "TRACE_SYSCALLS": 1, "TRACE_TRAPS": 2, "TRACE_INTERRUPTS": 4, "TRACE_SWITCHES": 8, "TRACE_DEVICES": 16,
+    # kinds of records
+    "TRACE_KIND_CALL": 1, "TRACE_KIND_RETURN": 2, "TRACE_KIND_TRAP": 3, "TRACE_KIND_INTERRUPT": 4,
+    "TRACE_KIND_SWITCH": 5, "TRACE_KIND_NOTIFY": 6, "TRACE_KIND_CLAIM": 7, "TRACE_KIND_SAMPLE": 8,
+    # what an argument of a system call points to: text; several texts; bytes, as
+    # many as the next argument says; bytes, as many as the call returns; 8 or 16 bytes
+    "TRACE_STRING": 1, "TRACE_STRINGS": 2, "TRACE_IN": 3, "TRACE_OUT": 4, "TRACE_OUT8": 5, "TRACE_IN16": 6, "TRACE_OUT16": 7,
+    "TRACE_CALL_WANTED": 1 << 31, "TRACE_CALL_ENDS": 1 << 30,  # ENDS: the call does not return
     # Virtio.backend
     "VIRTIO_BACKEND_NONE": 0, "VIRTIO_BACKEND_CONSOLE": 1, "VIRTIO_BACKEND_BLOCK": 2,
     "VIRTIO_BACKEND_PYTHON": 3, "VIRTIO_BACKEND_NET": 4,
@@ -512,6 +548,8 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("jit_code", JIT_CODE_BYTES)
     area("jit_hart", LAYOUT["JitHart"].size, each=True)
     area("jit_counter", 2 * DECODE_SLOTS * DECODE_ENTRIES, each=True)
+    area("trace", TRACE_SLOTS * TRACE_SLOT_BYTES, each=True)
+    area("trace_calls", TRACE_OPEN_CALLS * TRACE_OPEN_CALL_BYTES)
     area("blob", blob_bytes)
     values["blob_bytes"] = blob_bytes
     at = _align(at, 2 << 20)
