@@ -17,6 +17,7 @@ from hartwell.platform import Core
 _PRIVILEGES = {0: "U", 1: "S", 3: "M"}
 _STATES = ["running", "waiting", "paused", "stopped", "off"]
 _MASK64 = (1 << 64) - 1
+SUSPEND_SECONDS = 5.0  # a hart comes to its next instruction within microseconds; a core may be busy
 
 
 class Registers:
@@ -108,6 +109,26 @@ class Hart:
     def state(self) -> str:
         """running, waiting (WFI), paused, stopped or off."""
         return _STATES[self._core.load(field("Hart.state", self.index).offset)]
+
+    def suspend(self) -> None:
+        """This hart stands still, at an instruction boundary, when this returns;
+        the others go on.
+
+        The guest's clock goes on too: a kernel that misses a hart for some
+        seconds will say so.  For all harts, with the clock: machine.pause().
+        """
+        self._core.call("debug_hold", self.index, 1)
+        active = field("Hart.active", self.index).offset
+        for _ in range(int(SUSPEND_SECONDS / 0.01)):
+            if not self._core.block(active, 1, 0.01) and self._core.load(active):
+                continue
+            return
+        self._core.call("debug_hold", self.index, 0)
+        raise HartwellError(f"hart {self.index} did not come to rest within {SUSPEND_SECONDS} s; it goes on")
+
+    def resume(self) -> None:
+        """Goes on after suspend(), or where the debugger holds it."""
+        self._core.call("debug_hold", self.index, 0)
 
     def __repr__(self) -> str:
         return f"<hart {self.index} {self.state} {self.privilege} pc={self.pc:#x}>"

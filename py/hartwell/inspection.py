@@ -6,11 +6,15 @@ into pays nothing.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hartwell.linux import Linux
+from hartwell.profiler import Profile, Profiler
 from hartwell.symbols.symbols import Symbols
+from hartwell.trace import Trace
 
 if TYPE_CHECKING:
     from hartwell.harts import Hart
@@ -19,11 +23,12 @@ if TYPE_CHECKING:
 
 
 class Inspection:
-    """Symbols and Linux of the guest, from outside (docs/inspection.md)."""
+    """Symbols, Linux, traces and profiles of the guest, from outside (docs/inspection.md)."""
 
     memory: Memory
     harts: list[Hart]
     _core: Core
+    pause: Callable[[], None]
 
     @cached_property
     def linux(self) -> Linux:
@@ -34,3 +39,36 @@ class Inspection:
     def symbols(self) -> Symbols:
         """Names of addresses: the kernel's, its modules', programs'."""
         return Symbols(self.linux)
+
+    @cached_property
+    def trace(self) -> Trace:
+        """System calls, traps, interrupts, switches of tasks, devices: as they happen."""
+        return Trace(self._core, self.linux)
+
+    def profiler(self, hz: float = 1000) -> Profiler:
+        """Samples every hart from now until .stop(), which gives the Profile.
+
+        hz: samples a second of each hart, 1 to 1000 (BadConfiguration).  They
+        are taken between instructions by the harts themselves, which go on.
+        """
+        return Profiler(self.trace, self.linux, self.symbols, len(self.harts), hz)
+
+    async def profile(self, seconds: float = 5, hz: float = 1000) -> Profile:
+        """Where the guest spends its time in the next `seconds` (of the host's
+        clock).  See profiler()."""
+        profiler = self.profiler(hz)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            profile = profiler.stop()
+        return profile
+
+    async def pause_when(self, condition: Callable[[], object], every: float = 0.01, timeout: float | None = None) -> None:
+        """Asks `condition()` every `every` seconds and pauses the machine once it
+        is true.  For conditions on code and data, where not an instruction may
+        be missed, set a break- or watchpoint.  TimeoutError after `timeout` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            while not condition():
+                await asyncio.sleep(every)
+        self.pause()

@@ -218,8 +218,7 @@ def _markers(read: Read, table: int, low: int) -> tuple[array[int] | None, int]:
 
 def _agrees(names: bytes, markers: array[int], count: int) -> bool:
     """Do the lengths in `names` lead from marker to marker, and does the last group end in bounds?"""
-    checked = range(len(markers)) if len(markers) < 4 else (0, 1, len(markers) - 2, len(markers) - 1)
-    for group in checked:
+    for group in range(len(markers)):
         size = min(_GROUP, count - _GROUP * group)
         at = markers[group]
         for at in _walk(names, markers[group], size):
