@@ -219,13 +219,11 @@ def _markers(read: Read, table: int, low: int) -> tuple[array[int] | None, int]:
 def _agrees(names: bytes, markers: array[int], count: int) -> bool:
     """Do the lengths in `names` lead from marker to marker, and does the last group end in bounds?"""
     for group in range(len(markers)):
-        size = min(_GROUP, count - _GROUP * group)
-        at = markers[group]
-        for at in _walk(names, markers[group], size):
-            if at + 2 >= len(names):
-                return False
-        length, at = _length(names, at)
-        if group + 1 < len(markers) and at + length != markers[group + 1]:
+        starts = list(_walk(names, markers[group], min(_GROUP, count - _GROUP * group)))
+        if len(starts) < min(_GROUP, count - _GROUP * group) or starts[-1] + 2 > len(names):
+            return False
+        length, at = _length(names, starts[-1])
+        if at + length > len(names) or (group + 1 < len(markers) and at + length != markers[group + 1]):
             return False
     return True
 
