@@ -8,6 +8,8 @@ typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base
 
 #define MARKED 0xffff /* a counter at this trips at every visit: there is a region */
 
+#define CROSSINGS_BORNE 100
+
 #ifdef __wasm__
 /* Which instance of cpu.wasm this is: what is in its table, memory can't tell. */
 static int this_instance __attribute__((address_space(1)));
@@ -129,6 +131,19 @@ static void wish_for(struct Hart *h, uint16_t *counter)
     *counter = (uint16_t)(threshold - threshold / 4); /* asks again if that comes to nothing */
 }
 
+/* A group of accesses crossed a page.  Rarely, that's nothing; where it goes
+ * on, each time costs the rest of the block interpreted. */
+static void note_crossing(struct Hart *h, uint64_t pc)
+{
+    uint8_t *count = &jit_hart(h)->crossing[pc >> 1 & (JIT_CROSSINGS - 1)];
+    if (++*count < CROSSINGS_BORNE)
+        return;
+    *count = 0;
+    uint32_t page = code_page(h, pc);
+    if (page != NO_PAGE)
+        registry_ungroup(h, page);
+}
+
 int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
 {
     uint64_t pc = h->pc;
@@ -146,6 +161,7 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
     }
     *counter = MARKED;
     h->jit_fuel = (uint32_t)room;
+    h->jit_exit = 0;
     h->jit_end = h->instret + (uint64_t)room;
     h->stat_jit_entries++;
     int ran = JIT_RAN;
@@ -155,6 +171,8 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
         if (next & 1) {
             ran = JIT_SLOW;
             h->stat_jit_slow++;
+            if (h->jit_exit >> 30)
+                note_crossing(h, pc);
             break;
         }
         if ((int32_t)h->jit_fuel <= 0 || atomic_get(&h->attention)) {

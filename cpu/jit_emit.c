@@ -179,8 +179,13 @@ static void emit_stub(struct Emit *e, const struct Stub *stub)
         get(e, L_EXIT);
         push32(e, 16);
         op(e, W_I32_SHR_U);
+        push32(e, 0x1ff);
+        op(e, W_I32_AND);
         op(e, W_I32_SUB);
         set(e, L_FUEL);
+        get(e, L_HART);
+        get(e, L_EXIT);
+        STORE_HART(e, W_I32_STORE, 2, jit_exit);
     }
     store_fuel(e);
     store_registers(e, stub->stores);
@@ -235,6 +240,16 @@ static RegSet dirty_now(const struct Emit *e) { return region_dirty(e->r, e->blo
 void exit_slow(struct Emit *e)
 {
     push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16);
+    set(e, L_EXIT);
+    leave_by(e, EXIT_SLOW, dirty_now(e));
+}
+
+void exit_slow_crossing(struct Emit *e)
+{
+    push32(e, 30);
+    op(e, W_I32_SHL);
+    push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16);
+    op(e, W_I32_OR);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
 }
@@ -402,6 +417,7 @@ static void emit_block(struct Emit *e, const struct JitBlock *b)
     e->block = b;
     e->fp_known = 0;
     e->valid = b->live_in;
+    plan_groups(e, b);
     for (e->k = 0; e->k < last; e->k++) {
         const struct JitInsn *n = &e->r->insns[b->first + e->k];
         emit_insn(e, n);

@@ -11,7 +11,8 @@
 enum {
     L_HART, L_DEPTH, L_BASE,
     L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_FPOK, /* i32; READ and WRITE: TLB tables */
-    L_PC = L_FPOK + 1, L_VA, L_D, L_WORD,            /* i64 */
+    L_HOST, /* GROUP_HOSTS of them */
+    L_PC = L_HOST + 6, L_VA, L_D, L_WORD,            /* i64 */
     L_REGISTERS,
 };
 #define I32_LOCALS (L_PC - L_FUEL)
@@ -33,6 +34,19 @@ struct Stub {
     uint8_t kind;
 };
 
+#define GROUP_HOSTS (L_PC - L_HOST)
+#define GROUPS 24
+
+/* Accesses of a block by the same register's value: one look at the TLB serves
+ * all, if they lie in one page. */
+struct Group {
+    uint16_t first; /* instruction of the block */
+    uint16_t count;
+    int32_t low, high; /* offsets: from, up to */
+    bool store;
+    uint8_t host; /* local with the host address of `low`; 0: each access looks by itself */
+};
+
 #define STUBS 40
 #define HINTS 200
 #define LABELS 600
@@ -52,6 +66,9 @@ struct Emit {
     uint8_t local[REGISTERS];
     uint32_t float_temp;
     const struct JitBlock *block;
+    struct Group groups[GROUPS];
+    uint32_t group_count;
+    uint8_t group_of[REGION_INSNS]; /* of the block's instructions; GROUPS: none */
     uint32_t k;     /* instruction of the block that is being emitted */
     RegSet valid;   /* registers whose locals hold their values */
     uint32_t fp_known; /* in this block: 0 nothing, 1 FS is on, 2 FS is dirty, 3 and rounding and NX are as the fast path needs */
@@ -105,6 +122,8 @@ void push_pc(struct Emit *e);
 
 /* Leaves before instruction k of the block, for the interpreter to do it. */
 void exit_slow(struct Emit *e);
+/* The same, with an i32 on the stack: whether a group's span crossed a page. */
+void exit_slow_crossing(struct Emit *e);
 /* The same when the i32 on the stack isn't 0. */
 void exit_slow_if(struct Emit *e);
 
@@ -113,6 +132,7 @@ void emit_insn(struct Emit *e, const struct JitInsn *n);
 void emit_condition(struct Emit *e, const struct JitInsn *n);
 
 /* jit_memory.c */
+void plan_groups(struct Emit *e, const struct JitBlock *b);
 void emit_load(struct Emit *e, const struct JitInsn *n);
 void emit_store(struct Emit *e, const struct JitInsn *n);
 void emit_amo(struct Emit *e, const struct JitInsn *n);

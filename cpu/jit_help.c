@@ -45,6 +45,7 @@ uint64_t jit_fp(struct Hart *h, uint32_t what, uint64_t a, uint64_t b, uint64_t 
 {
     uint32_t rm = what >> 16 == 7 ? h->frm : what >> 16;
     (void)b, (void)c;
+    h->stat_jit_exact++;
     switch (what & 0xffff) {
 #include "generated/isa_fp.inc"
     default:

@@ -143,6 +143,28 @@ static bool still_good(struct Hart *h, struct JitRegion *g)
     return true;
 }
 
+static uint64_t *ungrouped_word(uint32_t page) { return &MACHINE->jit.ungrouped[page >> 6 & 63]; }
+
+bool registry_ungrouped(uint32_t page) { return *ungrouped_word(page) >> (page & 63) & 1; }
+
+void registry_ungroup(struct Hart *h, uint32_t page)
+{
+    struct Jit *j = &MACHINE->jit;
+    lock(&j->lock);
+    *ungrouped_word(page) |= 1ull << (page & 63);
+    for (uint32_t k = 0; k < j->region_count; k++) {
+        struct JitRegion *g = &regions()[k];
+        bool touches = false;
+        for (uint32_t n = 0; n < WINDOW_PAGES; n++)
+            touches |= g->page[n].page == page;
+        if (g->key && touches)
+            unlink_region(g);
+    }
+    j->stat_ungrouped++;
+    unlock(&j->lock);
+    code_flush_fetch(h);
+}
+
 struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc)
 {
     uint32_t key = key_of(page, pc);

@@ -15,6 +15,11 @@ static inline struct JitHart *jit_hart(const struct Hart *h)
  * was translated and the pages around it are mapped as they were. */
 struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc);
 
+/* Groups of accesses in this page's code often crossed pages: its regions are
+ * to be made without. */
+bool registry_ungrouped(uint32_t page);
+void registry_ungroup(struct Hart *h, uint32_t page);
+
 /* Finds out what this instance's engine does (JIT_FUSED); translations made
  * for one that does otherwise are forgotten. */
 void registry_probe(void);

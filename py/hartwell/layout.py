@@ -75,6 +75,7 @@ JIT_HASH = 65536  # buckets by physical pc
 JIT_MODULES = 2048  # WebAssembly modules at a time
 JIT_CODE_BYTES = 24 << 20  # their bytes
 JIT_JUMPS = 8192  # entries of a hart's jump cache
+JIT_CROSSINGS = 256
 JIT_QUEUE = 32  # hot places that a hart collects before it translates
 JIT_REGION_PAGES = 4  # code pages one region may touch
 
@@ -195,12 +196,14 @@ STRUCTS: dict[str, list[Field]] = {
         ("first_slot", "u32"), ("pad", "u32"),
         ("stat_regions", "u64"), ("stat_insns", "u64"), ("stat_bytes", "u64"), ("stat_time_us", "u64"),
         ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
+        ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),  # a bit for each page, by number modulo 4096
     ],
     "JitJump": [("tag", "u64"), ("slot", "u32"), ("pad", "u32")],
     # A hart's share, at Machine.jit_hart_offset: caches, valid for `instance`.
     "JitHart": [
         ("jump", "JitJump", JIT_JUMPS),
         ("installed", "u32", JIT_MODULES // 32),
+        ("crossing", "u8", JIT_CROSSINGS),  # by pc: groups of accesses that crossed a page
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
     ],
@@ -332,10 +335,11 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_value", "u64"),  # what a helper gives back
         ("jit_end", "u64"),  # instret = jit_end - jit_fuel while generated code runs
         ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32"),
+        ("jit_exit", "u32"), ("jit_pad", "u32"),  # the last slow exit's L_EXIT
         ("fetch_seen", "u64", 64),  # a filter of va pages fetched from since the last flush
         # statistics
         ("stat_jit_entries", "u64"), ("stat_jit_slow", "u64"), ("stat_jit_missed", "u64"), ("stat_jit_polls", "u64"),
-        ("stat_jit_insns", "u64"), ("stat_jit_installed", "u64"),
+        ("stat_jit_insns", "u64"), ("stat_jit_installed", "u64"), ("stat_jit_exact", "u64"),
         ("stat_traps", "u64"), ("stat_interrupts", "u64"), ("stat_tlb_misses", "u64"),
         ("stat_decoded", "u64"), ("stat_mmio", "u64"), ("stat_wfi", "u64"), ("stat_fence_i", "u64"),
         ("stat_sfence", "u64"),
@@ -360,7 +364,8 @@ CONSTANTS: dict[str, int] = {
     "FETCH_TLB_ENTRIES": FETCH_TLB_ENTRIES, "JOURNAL_ENTRIES": JOURNAL_ENTRIES,
     "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,
     "JIT_REGIONS": JIT_REGIONS, "JIT_HASH": JIT_HASH, "JIT_MODULES": JIT_MODULES, "JIT_CODE_BYTES": JIT_CODE_BYTES,
-    "JIT_JUMPS": JIT_JUMPS, "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
+    "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS,
+    "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
     "JIT_NEVER": 0xFFFF_FFFF,  # Jit.threshold
     "FIRMWARE_BUILTIN": 0, "FIRMWARE_GUEST": 1,  # guest: an M-mode image answers SBI
     # Machine.control
