@@ -54,6 +54,15 @@ uint32_t jit_counter_bias(const struct Hart *h);
 static inline uint32_t jit_threshold(void) { return MACHINE->jit.threshold; }
 static inline bool jit_on(void) { return MACHINE->jit.threshold != JIT_NEVER; }
 
+/* The interpreter saw a jump through a register, other than a call or a return. */
+static inline void jit_note_indirect(const struct Hart *h, uint64_t site, uint64_t target)
+{
+    struct JitHart *own = (struct JitHart *)mem_at(MACHINE->jit_hart_offset + h->id * MACHINE->jit_hart_stride);
+    uint32_t place = ((uint32_t)site * 0x9e3779b1u ^ (uint32_t)target * 0x85ebca6bu) >> 22;
+    own->indirect[place] = (struct JitIndirect){(uint32_t)site, (uint32_t)target};
+}
+_Static_assert(JIT_INDIRECTS == 1 << 10, "as many as a hash of 10 bits names");
+
 void jit_init(void);
 void jit_clear_jumps(struct Hart *h);
 void jit_reset_counters(struct Hart *h, uint32_t slot); /* of a decoded page that is new */

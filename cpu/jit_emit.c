@@ -17,6 +17,8 @@
  */
 #include "jit_emit.h"
 
+#include "jit_registry.h"
+
 #include "mmu.h"
 
 void open(struct Emit *e, uint32_t code, uint32_t label)
@@ -35,15 +37,16 @@ void close(struct Emit *e)
     e->depth--;
 }
 
-static void branch_to(struct Emit *e, uint32_t code, uint32_t block)
+static uint32_t depth_of(struct Emit *e, uint32_t block)
 {
     for (uint32_t k = e->depth; k-- > 0;)
-        if (e->label[k] == block) {
-            op_u(e, code, e->depth - 1 - k);
-            return;
-        }
+        if (e->label[k] == block)
+            return e->depth - 1 - k;
     e->out.full = true; /* not reached: the flow is reducible */
+    return 0;
 }
+
+static void branch_to(struct Emit *e, uint32_t code, uint32_t block) { op_u(e, code, depth_of(e, block)); }
 
 /* --- registers ---------------------------------------------------------------- */
 
@@ -340,15 +343,22 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     op(e, W_I32_EQZ);
     op(e, W_I32_OR);
     return_pc_if(e);
-    find_jump(e);
+    int32_t callee = b->end == END_CALL ? registry_callee(e->r, b->far) : -1;
+    if (callee < 0)
+        find_jump(e);
     get(e, L_HART);
     get(e, L_DEPTH);
     push32(e, 1);
     op(e, W_I32_SUB);
-    push_callee(e);
-    op(e, W_CALL_INDIRECT);
-    put_u(&e->out, TYPE_REGION);
-    put_u(&e->out, 0);
+    if (callee < 0) {
+        push_callee(e);
+        op(e, W_CALL_INDIRECT);
+        put_u(&e->out, TYPE_REGION);
+        put_u(&e->out, 0);
+    } else {
+        push_window(e, b->far & ~0xfff);
+        op_u(e, W_CALL, (uint32_t)callee);
+    }
     tee(e, L_PC);
     push_window(e, n->at + n->length);
     op(e, W_I64_NE);
@@ -375,8 +385,82 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     }
 }
 
+/* To the block that all indirect jumps go through, the target being in L_PC. */
+static void emit_to_switch(struct Emit *e, const struct JitBlock *b)
+{
+    const struct JitBlock *to = &e->r->blocks[b->next[0]];
+    e->valid = b->live_in | b->writes;
+    if (to->order <= b->order) {
+        push_poll(e);
+        open(e, W_IF, LABEL_NONE);
+        leave_by(e, EXIT_RETURN, region_dirty(e->r, b, b->count));
+        close(e);
+        branch_to(e, W_BR, b->next[0]);
+    } else if (to->forward_edges > 1) {
+        branch_to(e, W_BR, b->next[0]);
+    } else {
+        emit_tree(e, b->next[0]);
+    }
+}
+
+#define SWITCH_SPAN 2048 /* bytes of code from the first to the last place of a table */
+
+static void emit_switch(struct Emit *e, const struct JitBlock *b)
+{
+    const struct Region *r = e->r;
+    uint32_t low = WINDOW, high = 0;
+    bool back = false;
+    for (uint32_t k = 0; k < r->switch_count; k++) {
+        if (r->switch_next[k] == NO_BLOCK)
+            continue;
+        back |= r->blocks[r->switch_next[k]].order <= b->order;
+        low = r->switch_at[k] < low ? r->switch_at[k] : low;
+        high = r->switch_at[k] > high ? r->switch_at[k] : high;
+    }
+    if (high > low + SWITCH_SPAN)
+        high = low + SWITCH_SPAN;
+    if (back) {
+        push_poll(e);
+        open(e, W_IF, LABEL_NONE);
+        leave_by(e, EXIT_RETURN, b->dirty_in);
+        close(e);
+    }
+    if (low <= high) {
+        open(e, W_BLOCK, LABEL_NONE);
+        get(e, L_PC);
+        get(e, L_BASE);
+        op(e, W_I64_SUB);
+        push64(e, (uint64_t)((int64_t)low - 4096));
+        op(e, W_I64_SUB);
+        tee(e, L_D);
+        push64(e, high - low);
+        op(e, 0x56); /* i64.gt_u */
+        op_u(e, W_BR_IF, 0);
+        get(e, L_D);
+        op(e, W_I32_WRAP);
+        push32(e, 1);
+        op(e, W_I32_SHR_U);
+        op(e, W_BR_TABLE);
+        put_u(&e->out, (high - low) / 2 + 1);
+        for (uint32_t at = low; at <= high; at += 2) {
+            uint32_t to = 0;
+            for (uint32_t k = 0; k < r->switch_count; k++)
+                if (r->switch_at[k] == at && r->switch_next[k] != NO_BLOCK)
+                    to = depth_of(e, r->switch_next[k]);
+            put_u(&e->out, to);
+        }
+        put_u(&e->out, 0);
+        close(e);
+    }
+    leave_by(e, EXIT_JUMP, b->dirty_in);
+}
+
 static void emit_end(struct Emit *e, const struct JitBlock *b)
 {
+    if (b->end == END_SWITCH) {
+        emit_switch(e, b);
+        return;
+    }
     const struct JitInsn *n = &e->r->insns[b->first + b->count - 1];
     if (b->end == END_LEAVE) {
         exit_slow(e);
@@ -407,13 +491,17 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
         push64(e, ~1ull);
         op(e, W_I64_AND);
         set(e, L_PC);
+        if (b->end == END_INDIRECT && b->next[0] != NO_BLOCK) {
+            emit_to_switch(e, b);
+            return;
+        }
         leave_by(e, b->end == END_RETURN ? EXIT_RETURN : EXIT_JUMP, region_dirty(e->r, b, b->count));
     }
 }
 
 static void emit_block(struct Emit *e, const struct JitBlock *b)
 {
-    uint32_t last = b->end == END_FALL ? b->count : b->count - 1u;
+    uint32_t last = b->end == END_FALL || b->count == 0 ? b->count : b->count - 1u;
     e->block = b;
     e->fp_known = 0;
     e->valid = b->live_in;

@@ -12,9 +12,9 @@ static void postorder(struct Region *r, uint32_t block)
 {
     struct JitBlock *b = &r->blocks[block];
     b->reached = true;
-    for (int k = 1; k >= 0; k--)
-        if (b->next[k] != NO_BLOCK && !r->blocks[b->next[k]].reached)
-            postorder(r, b->next[k]);
+    for (uint32_t k = edge_count(r, b); k-- > 0;)
+        if (edge_to(r, b, k) != NO_BLOCK && !r->blocks[edge_to(r, b, k)].reached)
+            postorder(r, edge_to(r, b, k));
     r->by_order[r->order_count++] = (uint8_t)block;
 }
 
@@ -54,10 +54,10 @@ static void find_dominators(struct Region *r)
             const struct JitBlock *b = &r->blocks[r->by_order[from]];
             if (from && b->dominator == NO_BLOCK)
                 continue;
-            for (uint32_t k = 0; k < 2; k++) {
-                if (b->next[k] == NO_BLOCK)
+            for (uint32_t k = 0; k < edge_count(r, b); k++) {
+                if (edge_to(r, b, k) == NO_BLOCK)
                     continue;
-                struct JitBlock *to = &r->blocks[b->next[k]];
+                struct JitBlock *to = &r->blocks[edge_to(r, b, k)];
                 if (to->order == 0)
                     continue;
                 uint32_t now = to->dominator == NO_BLOCK ? from : common_dominator(r, to->dominator, from);
@@ -75,13 +75,13 @@ static bool cut_irreducible(struct Region *r)
     bool cut = false;
     for (uint32_t from = 0; from < r->order_count; from++) {
         struct JitBlock *b = &r->blocks[r->by_order[from]];
-        for (uint32_t k = 0; k < 2; k++) {
-            if (b->next[k] == NO_BLOCK)
+        for (uint32_t k = 0; k < edge_count(r, b); k++) {
+            if (edge_to(r, b, k) == NO_BLOCK)
                 continue;
-            uint32_t to = r->blocks[b->next[k]].order;
+            uint32_t to = r->blocks[edge_to(r, b, k)].order;
             if (to > from || region_dominates(r, to, from))
                 continue;
-            b->next[k] = NO_BLOCK;
+            *(b->end == END_SWITCH ? &r->switch_next[k] : &b->next[k]) = NO_BLOCK;
             cut = true;
         }
     }
@@ -96,14 +96,14 @@ static void count_edges(struct Region *r)
     }
     for (uint32_t from = 0; from < r->order_count; from++) {
         const struct JitBlock *b = &r->blocks[r->by_order[from]];
-        for (uint32_t k = 0; k < 2; k++) {
-            if (b->next[k] == NO_BLOCK)
+        for (uint32_t k = 0; k < edge_count(r, b); k++) {
+            if (edge_to(r, b, k) == NO_BLOCK)
                 continue;
-            struct JitBlock *to = &r->blocks[b->next[k]];
+            struct JitBlock *to = &r->blocks[edge_to(r, b, k)];
             if (to->order <= from)
                 to->loop = true;
-            else
-                to->forward_edges++;
+            else /* a table's targets always stand behind a block of their own */
+                to->forward_edges += b->end == END_SWITCH ? 2 : 1;
         }
     }
 }
@@ -120,10 +120,10 @@ static void find_dirty(struct Region *r)
         for (uint32_t from = 0; from < r->order_count; from++) {
             const struct JitBlock *b = &r->blocks[r->by_order[from]];
             RegSet out = ends_by_call(b) ? 0 : b->dirty_in | b->writes;
-            for (uint32_t k = 0; k < 2; k++) {
-                if (b->next[k] == NO_BLOCK)
+            for (uint32_t k = 0; k < edge_count(r, b); k++) {
+                if (edge_to(r, b, k) == NO_BLOCK)
                     continue;
-                struct JitBlock *to = &r->blocks[b->next[k]];
+                struct JitBlock *to = &r->blocks[edge_to(r, b, k)];
                 if (out & ~to->dirty_in) {
                     to->dirty_in |= out;
                     changed = true;
@@ -145,11 +145,12 @@ static RegSet needs(const struct Region *r, const struct JitBlock *b)
         need |= n->reads & ~written;
         written |= n->writes;
     }
-    bool leaves = ends_by_call(b) || (b->end != END_FALL && b->end != END_BRANCH && b->end != END_JUMP);
-    for (uint32_t k = 0; k < 2; k++) {
-        bool used = k == 0 ? b->end == END_BRANCH || b->end == END_JUMP : b->end == END_BRANCH || b->end == END_FALL;
+    bool leaves = ends_by_call(b) || b->end == END_RETURN || b->end == END_LEAVE || b->end == END_SWITCH;
+    for (uint32_t k = 0; k < 2 && b->end != END_SWITCH; k++) {
+        bool used = k == 0 ? b->end == END_BRANCH || b->end == END_JUMP || b->end == END_INDIRECT
+                           : b->end == END_BRANCH || b->end == END_FALL;
         if (used) /* an exit, or a poll at a loop's edge */
-            leaves |= b->next[k] == NO_BLOCK || r->blocks[b->next[k]].order <= b->order;
+            leaves |= b->next[k] == NO_BLOCK || r->blocks[edge_to(r, b, k)].order <= b->order;
     }
     return leaves ? need | (b->dirty_in & ~written) : need;
 }
@@ -166,9 +167,9 @@ static void find_live(struct Region *r)
             struct JitBlock *b = &r->blocks[r->by_order[k]];
             RegSet out = 0;
             if (!ends_by_call(b))
-                for (uint32_t n = 0; n < 2; n++)
-                    if (b->next[n] != NO_BLOCK)
-                        out |= r->blocks[b->next[n]].live_in;
+                for (uint32_t n = 0; n < edge_count(r, b); n++)
+                    if (edge_to(r, b, n) != NO_BLOCK)
+                        out |= r->blocks[edge_to(r, b, n)].live_in;
             RegSet in = b->reads | (out & ~b->writes);
             if (in != b->live_in) {
                 b->live_in = in;

@@ -124,9 +124,9 @@ static void box(struct Emit *e)
 
 /* --- the slow arm --------------------------------------------------------------------- */
 
-/* With an i32 on the stack: where it isn't 0, the value in L_WORD is replaced
- * by the exact one. */
-static void exact_if(struct Emit *e, const struct JitInsn *n)
+/* With an i32 on the stack: where it isn't 0, the value in L_WORD, or for
+ * arithmetic of doubles in the first f64 temporary, is replaced by the exact one. */
+static void exact_if(struct Emit *e, const struct JitInsn *n, bool real)
 {
     uint32_t facts = op_facts[n->i.op];
     hint_unlikely(e);
@@ -149,7 +149,12 @@ static void exact_if(struct Emit *e, const struct JitInsn *n)
     op(e, W_CALL_INDIRECT);
     put_u(&e->out, TYPE_FP_HELPER);
     put_u(&e->out, 0);
-    set(e, L_WORD);
+    if (real) {
+        op(e, W_F64_FROM_I64);
+        set(e, e->float_temp);
+    } else {
+        set(e, L_WORD);
+    }
     look_up_flags(e);
     close(e);
 }
@@ -169,10 +174,11 @@ static void push_not_fpok(struct Emit *e)
     op(e, W_I32_EQZ);
 }
 
-/* i32: L_WORD is not a finite double of exponent field 2 or more. */
+/* i32: the temporary is not a finite double of exponent field 2 or more. */
 static void push_not_normal_d(struct Emit *e)
 {
-    get(e, L_WORD);
+    get(e, e->float_temp);
+    op(e, W_I64_FROM_F64);
     push64(e, 1);
     op(e, W_I64_SHL);
     push64(e, 2ull << 53);
@@ -183,7 +189,8 @@ static void push_not_normal_d(struct Emit *e)
 
 static void push_not_finite_d(struct Emit *e)
 {
-    get(e, L_WORD);
+    get(e, e->float_temp);
+    op(e, W_I64_FROM_F64);
     push64(e, 1);
     op(e, W_I64_SHL);
     push64(e, 0x7ffull << 53);
@@ -204,6 +211,16 @@ static void push_single_check(struct Emit *e, bool finite_only)
     op(e, W_I32_GE_U);
 }
 
+/* With an i32 on the stack, whether the result in the temporary may be wrong. */
+static void finish_d(struct Emit *e, const struct JitInsn *n)
+{
+    push_not_fpok(e);
+    op(e, W_I32_OR);
+    exact_if(e, n, true);
+    get(e, e->float_temp);
+    set(e, e->local[32 + n->i.rd]);
+}
+
 /* --- kinds ------------------------------------------------------------------------------- */
 
 /* Sums of finite numbers are never inexact when they are tiny; products and quotients may be. */
@@ -214,13 +231,9 @@ static void arithmetic_d(struct Emit *e, const struct JitInsn *n, uint32_t code,
     if (code != F64_SQRT)
         push_d(e, rs2_of(n));
     op(e, code);
-    op(e, W_I64_FROM_F64);
-    set(e, L_WORD);
+    set(e, e->float_temp);
     finite_only ? push_not_finite_d(e) : push_not_normal_d(e);
-    push_not_fpok(e);
-    op(e, W_I32_OR);
-    exact_if(e, n);
-    finish(e, n);
+    finish_d(e, n);
 }
 
 static void arithmetic_s(struct Emit *e, const struct JitInsn *n, uint32_t code, bool finite_only)
@@ -237,7 +250,7 @@ static void arithmetic_s(struct Emit *e, const struct JitInsn *n, uint32_t code,
     op(e, W_I32_OR);
     push_unboxed(e, n, code == F32_SQRT ? 1 : 2);
     op(e, W_I32_OR);
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 
@@ -272,7 +285,7 @@ static void fused_s(struct Emit *e, const struct JitInsn *n, bool negate_product
     op(e, W_I32_OR);
     push_unboxed(e, n, 3);
     op(e, W_I32_OR);
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 
@@ -282,7 +295,7 @@ static void fused_d(struct Emit *e, const struct JitInsn *n, bool negate_product
     need_rounding(e);
     if (!(MACHINE->jit.features & JIT_FUSED)) {
         push32(e, 1);
-        exact_if(e, n);
+        exact_if(e, n, false);
         finish(e, n);
         return;
     }
@@ -297,13 +310,10 @@ static void fused_d(struct Emit *e, const struct JitInsn *n, bool negate_product
         op(e, F64_NEG);
     op(e, W_SIMD), put_u(&e->out, 0x14);
     op(e, W_SIMD), put_u(&e->out, 0x107); /* f64x2.relaxed_madd */
-    op(e, W_SIMD), put_u(&e->out, 0x1d), put(&e->out, 0); /* i64x2.extract_lane 0 */
-    set(e, L_WORD);
+    op(e, W_SIMD), put_u(&e->out, 0x21), put(&e->out, 0); /* f64x2.extract_lane 0 */
+    set(e, e->float_temp);
     push_not_normal_d(e);
-    push_not_fpok(e);
-    op(e, W_I32_OR);
-    exact_if(e, n);
-    finish(e, n);
+    finish_d(e, n);
 }
 
 /* Comparisons, minimum, maximum: the engine's for numbers. */
@@ -323,7 +333,7 @@ static void compare_d(struct Emit *e, const struct JitInsn *n, uint32_t code, bo
     push_d(e, rs2_of(n));
     op(e, F64_NE);
     op(e, W_I32_OR);
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 
@@ -348,7 +358,7 @@ static void compare_s(struct Emit *e, const struct JitInsn *n, uint32_t code, bo
     op(e, W_I32_EQZ);
     push_unboxed(e, n, 2);
     op(e, W_I32_OR);
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 
@@ -367,7 +377,7 @@ static void from_integer(struct Emit *e, const struct JitInsn *n, uint32_t code,
     set(e, L_WORD);
     if (inexact) {
         push_not_fpok(e);
-        exact_if(e, n);
+        exact_if(e, n, false);
     }
     finish(e, n);
 }
@@ -399,7 +409,7 @@ static void to_integer(struct Emit *e, const struct JitInsn *n, uint32_t roundin
         push_unboxed(e, n, 1);
         op(e, W_I32_OR);
     }
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 
@@ -416,13 +426,14 @@ static void between_formats(struct Emit *e, const struct JitInsn *n, bool to_sin
     } else {
         push_s(e, n->i.rs1);
         op(e, F64_PROMOTE);
+        tee(e, e->float_temp);
         op(e, W_I64_FROM_F64);
         set(e, L_WORD);
         push_not_finite_d(e);
         push_unboxed(e, n, 1);
     }
     op(e, W_I32_OR);
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 
@@ -430,7 +441,7 @@ static void exactly(struct Emit *e, const struct JitInsn *n)
 {
     need_rounding(e);
     push32(e, 1);
-    exact_if(e, n);
+    exact_if(e, n, false);
     finish(e, n);
 }
 

@@ -6,6 +6,7 @@
  */
 #include "jit_region.h"
 
+#include "jit_registry.h"
 #include "mmu.h"
 
 const uint16_t op_facts[OP_COUNT] = {
@@ -86,6 +87,24 @@ static void add_leader(struct Region *r, struct Worklist *work, int32_t at)
     work->at[work->tail++] = (uint16_t)at;
 }
 
+/* Adds the places in the window that the interpreter saw the jump at `at` go to. */
+static void add_targets(struct Region *r, struct Worklist *work, uint32_t at)
+{
+    const struct JitIndirect *seen = jit_hart(r->h)->indirect;
+    uint32_t site = (uint32_t)r->base + at - 4096;
+    for (uint32_t k = 0; k < JIT_INDIRECTS; k++) {
+        if (seen[k].site != site)
+            continue;
+        uint32_t to = seen[k].target - (uint32_t)r->base + 4096, n = 0;
+        while (n < r->switch_count && r->switch_at[n] != to)
+            n++;
+        if (to >= WINDOW || n < r->switch_count || n == SWITCH_TARGETS)
+            continue;
+        r->switch_at[r->switch_count++] = (uint16_t)to;
+        add_leader(r, work, (int32_t)to);
+    }
+}
+
 static void explore(struct Region *r, struct Worklist *work)
 {
     for (uint32_t at = work->at[work->head++];; at += r->insns[r->insn_count - 1].length) {
@@ -102,6 +121,8 @@ static void explore(struct Region *r, struct Worklist *work)
             add_leader(r, work, (int32_t)at + n->i.imm);
         } else if (n->kind == KIND_CALL && n->i.rd == 32) {
             add_leader(r, work, (int32_t)at + n->i.imm);
+        } else if (n->kind == KIND_INDIRECT && n->i.rd == 32 && n->i.rs1 != 1 && n->i.rs1 != 5) {
+            add_targets(r, work, at);
         } else if (n->kind != KIND_OTHER && n->i.rd != 32) {
             add_leader(r, work, next);
         }
@@ -163,6 +184,7 @@ static bool make_blocks(struct Region *r)
         b->reads |= n->reads & ~b->writes;
         b->writes |= n->writes;
         r->used |= n->reads | n->writes;
+        r->touched |= 1u << (n->at >> 12) | 1u << ((n->at + n->length - 1) >> 12);
         r->uses_memory |= n->kind == KIND_LOAD || n->kind == KIND_STORE || n->kind == KIND_FLOAD ||
                           n->kind == KIND_FSTORE || n->kind == KIND_AMO;
     }
@@ -178,6 +200,27 @@ static bool make_blocks(struct Region *r)
     return true;
 }
 
+static void make_switch(struct Region *r)
+{
+    uint32_t known = 0;
+    for (uint32_t k = 0; k < r->switch_count; k++)
+        if (r->block_at[r->switch_at[k] / 2]) {
+            r->switch_at[known] = r->switch_at[k];
+            r->switch_next[known++] = (uint8_t)(r->block_at[r->switch_at[k] / 2] - 1);
+        }
+    r->switch_count = known;
+    if (known == 0 || r->block_count == REGION_BLOCKS)
+        return;
+    uint32_t number = r->block_count++;
+    struct JitBlock *b = &r->blocks[number];
+    memset(b, 0, sizeof *b);
+    b->end = END_SWITCH;
+    b->next[0] = b->next[1] = NO_BLOCK;
+    for (uint32_t k = 0; k < number; k++)
+        if (r->blocks[k].end == END_INDIRECT)
+            r->blocks[k].next[0] = (uint8_t)number;
+}
+
 bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
 {
     struct Worklist work = {.head = 0, .tail = 0};
@@ -187,9 +230,10 @@ bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
     r->h = h;
     r->base = pc & ~0xfffull;
     r->entry = 4096 + (uint32_t)(pc & 0xfff);
-    r->insn_count = r->block_count = 0;
+    r->insn_count = r->block_count = r->switch_count = 0;
     r->used = 0;
-    r->uses_memory = r->uses_fp = false;
+    r->uses_memory = false;
+    r->touched = 0;
     for (uint32_t k = 0; k < WINDOW_PAGES; k++)
         r->page[k] = PAGE_UNASKED;
     add_leader(r, &work, (int32_t)r->entry);
@@ -197,5 +241,8 @@ bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
         explore(r, &work);
     if (r->insn_count == 0 || r->insns[0].kind == KIND_OTHER)
         return false;
-    return make_blocks(r);
+    if (!make_blocks(r))
+        return false;
+    make_switch(r);
+    return true;
 }

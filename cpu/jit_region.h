@@ -20,6 +20,7 @@ extern const uint16_t op_facts[OP_COUNT];
 #define REGION_INSNS 400
 #define REGION_BLOCKS 120
 #define NO_BLOCK 0xff
+#define SWITCH_TARGETS 64
 #define REGISTERS 64 /* x0..x31, f0..f31: bits of a set */
 
 typedef uint64_t RegSet;
@@ -32,7 +33,7 @@ struct JitInsn {
     RegSet reads, writes;
 };
 
-enum { END_FALL, END_BRANCH, END_JUMP, END_CALL, END_CALL_INDIRECT, END_INDIRECT, END_RETURN, END_LEAVE };
+enum { END_FALL, END_BRANCH, END_JUMP, END_CALL, END_CALL_INDIRECT, END_INDIRECT, END_RETURN, END_LEAVE, END_SWITCH };
 
 struct JitBlock {
     uint16_t first, count;   /* of insns */
@@ -60,10 +61,16 @@ struct Region {
     uint32_t insn_count;
     struct JitBlock blocks[REGION_BLOCKS];
     uint32_t block_count;
+    /* Where indirect jumps were seen to lead: all of them go through one block
+     * without instructions, which has an edge to each place. */
+    uint16_t switch_at[SWITCH_TARGETS];
+    uint8_t switch_next[SWITCH_TARGETS];
+    uint32_t switch_count;
     uint8_t by_order[REGION_BLOCKS];
     uint32_t order_count;
     RegSet used; /* any instruction's */
-    bool uses_memory, uses_fp;
+    uint32_t touched; /* pages of the window that instructions lie in, a bit each */
+    bool uses_memory;
 };
 
 #define PAGE_UNASKED (~1u)
@@ -77,6 +84,16 @@ void region_flow(struct Region *r);
 
 /* Registers of the exits in block b: what may be dirty before instruction k of it. */
 RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k);
+
+static inline uint32_t edge_count(const struct Region *r, const struct JitBlock *b)
+{
+    return b->end == END_SWITCH ? r->switch_count : 2;
+}
+
+static inline uint32_t edge_to(const struct Region *r, const struct JitBlock *b, uint32_t k)
+{
+    return b->end == END_SWITCH ? r->switch_next[k] : b->next[k];
+}
 
 static inline bool region_dominates(const struct Region *r, uint32_t a, uint32_t b)
 {

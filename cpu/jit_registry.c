@@ -300,6 +300,30 @@ static uint32_t ranges_of(const struct Region *r, struct Range *ranges)
 static struct Region region;
 static struct Batch batch;
 
+/* The function of this module that a call to `at` in r's window leads to, if
+ * that is sure: the region there is r itself, or one made before whose pages
+ * are all r's. */
+int32_t registry_callee(const struct Region *r, int32_t at)
+{
+    if (at == (int32_t)r->entry)
+        return (int32_t)batch.count;
+    if (at < 0 || at >= (int32_t)WINDOW || !(r->touched >> (at >> 12) & 1))
+        return -1;
+    uint32_t key = key_of(r->page[at >> 12], (uint64_t)at);
+    for (uint32_t k = 0; k < batch.count; k++) {
+        const struct JitRegion *g = &batch.made[k];
+        bool sure = g->key == key;
+        for (int32_t n = 0; n < (int32_t)WINDOW_PAGES && sure; n++) {
+            int32_t own = (at >> 12) + n - 1;
+            if (g->page[n].page != NO_PAGE)
+                sure = own >= 0 && own < (int32_t)WINDOW_PAGES && r->touched >> own & 1 && r->page[own] == g->page[n].page;
+        }
+        if (sure)
+            return (int32_t)k;
+    }
+    return -1;
+}
+
 /* Emits the region at pc behind what the batch has; false: not to be had. */
 static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
 {
@@ -316,9 +340,7 @@ static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
     g->insns = (uint16_t)region.insn_count;
     g->entry_page = 1;
     g->page_count = 0;
-    uint32_t touched = 0, page[WINDOW_PAGES];
-    for (uint32_t k = 0; k < region.insn_count; k++)
-        touched |= 1u << (region.insns[k].at >> 12) | 1u << ((region.insns[k].at + region.insns[k].length - 1) >> 12);
+    uint32_t touched = region.touched, page[WINDOW_PAGES];
     for (uint32_t k = 0; k < WINDOW_PAGES; k++) {
         page[k] = touched >> k & 1 ? region.page[k] : NO_PAGE;
         g->page[k] = (struct JitPage){page[k], region.generation[k]};

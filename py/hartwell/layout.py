@@ -76,6 +76,7 @@ JIT_MODULES = 2048  # WebAssembly modules at a time
 JIT_CODE_BYTES = 24 << 20  # their bytes
 JIT_JUMPS = 8192  # entries of a hart's jump cache
 JIT_CROSSINGS = 256
+JIT_INDIRECTS = 1024
 JIT_QUEUE = 32  # hot places that a hart collects before it translates
 JIT_REGION_PAGES = 4  # code pages one region may touch
 
@@ -198,11 +199,13 @@ STRUCTS: dict[str, list[Field]] = {
         ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
         ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),  # a bit for each page, by number modulo 4096
     ],
+    "JitIndirect": [("site", "u32"), ("target", "u32")],  # low halves of addresses
     "JitJump": [("tag", "u64"), ("slot", "u32"), ("pad", "u32")],
     # A hart's share, at Machine.jit_hart_offset: caches, valid for `instance`.
     "JitHart": [
         ("jump", "JitJump", JIT_JUMPS),
         ("installed", "u32", JIT_MODULES // 32),
+        ("indirect", "JitIndirect", JIT_INDIRECTS),  # jumps through registers that the interpreter saw
         ("crossing", "u8", JIT_CROSSINGS),  # by pc: groups of accesses that crossed a page
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
@@ -364,7 +367,7 @@ CONSTANTS: dict[str, int] = {
     "FETCH_TLB_ENTRIES": FETCH_TLB_ENTRIES, "JOURNAL_ENTRIES": JOURNAL_ENTRIES,
     "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,
     "JIT_REGIONS": JIT_REGIONS, "JIT_HASH": JIT_HASH, "JIT_MODULES": JIT_MODULES, "JIT_CODE_BYTES": JIT_CODE_BYTES,
-    "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS,
+    "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS, "JIT_INDIRECTS": JIT_INDIRECTS,
     "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
     "JIT_NEVER": 0xFFFF_FFFF,  # Jit.threshold
     "FIRMWARE_BUILTIN": 0, "FIRMWARE_GUEST": 1,  # guest: an M-mode image answers SBI
