@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from hartwell.layout import CONSTANTS, RAM_BASE, field
 from hartwell.platform.wasmtime import WasmtimeCore
-from tests.core import bench
+from tests.core import bench, wild
 from tests.core.bench import get, put
 from tests.oracle import run as oracle
 from tests.oracle.records import WINDOW, Record, initial, load
@@ -59,3 +61,42 @@ def test_translated_programs_end_as_in_qemu(group: str) -> None:
     assert sum(count > 0 for count in ran) >= len(ran) // 4
     assert get(core, "Machine.jit.stat_refused") == 0
     core.terminate()
+
+
+SEEDS = range(24)
+STEPS = [2003, 1, 3001, 700, 17, 5000, 4099]  # instructions between two looks; some are fewer than a region may do
+
+
+def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes], int]:
+    """A program's states, a digest each, and how much of it ran in translations."""
+    core = bench.fresh_core(harts=1, threshold=threshold)
+    hart = bench.Bench(core)
+    hart.load(text, wild.BASE)
+    hart.start(wild.BASE)
+    seen = []
+    for _ in range(turns):
+        for count in STEPS:
+            core.call("hart_run", 0, count, EXACT)
+            state = hashlib.sha256()
+            for name in ("x", "f", "pc", "instret", "fcsr_flags", "frm", "mstatus", "mepc", "mcause", "mtval", "mscratch"):
+                slot = field(f"Hart.{name}", 0)
+                state.update(core.read(slot.offset, slot.size * (32 if name == "x" else slot.count)))
+            for at in (wild.DATA - 0x1000, wild.DATA, wild.DATA + 0x1000, wild.DATA + 0xF000):
+                state.update(core.read(core.plan.values["ram_offset"] + at - RAM_BASE, 0x1000))
+            seen.append(state.digest())
+    ran = translated(core)
+    assert get(core, "Machine.jit.stat_refused") == 0, core._own.refused
+    core.terminate()
+    return seen, ran
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_translated_or_not_a_program_takes_the_same_course(seed: int) -> None:
+    text = wild.Wild(seed).text
+    expected, none = course(None, text)
+    assert none == 0
+    for threshold in (ONCE, 40):
+        got, ran = course(threshold, text)
+        first = next((k for k, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b), None)
+        assert first is None, f"threshold {threshold}: differs after look {first}"
+        assert ran > 1000
