@@ -3,10 +3,13 @@
  * a person who points at a button learns the Python for it.
  */
 
+import { pythonLiteral } from "./options.mjs";
+
 /** @typedef {import("./status.mjs").State} State */
 
 const ICONS = {
   start: "M8 5v14l11-7z",
+  sleep: "M20 14.5A8 8 0 1 1 9.5 4a6.5 6.5 0 0 0 10.5 10.5z",
   pause: "M7 5h4v14H7zM13 5h4v14h-4z",
   reset: "M12 5V1L7 6l5 5V7a5 5 0 1 1-5 5H5a7 7 0 1 0 7-7z",
   power: "M11 3h2v9h-2zM7 6.2 5.6 4.8A9 9 0 1 0 18.4 4.8L17 6.2a7 7 0 1 1-10 0z",
@@ -17,6 +20,7 @@ const ICONS = {
 const PAUSE = { label: "Pause", icon: ICONS.pause, call: "machine.pause()" };
 const RESUME = { label: "Resume", icon: ICONS.start, call: "machine.resume()" };
 const RESET = { label: "Reset", icon: ICONS.reset, call: "machine.reset()" };
+const SLEEP = { label: "Sleep", icon: ICONS.sleep, call: "await machine.hibernate()" };
 const POWER_OFF = { label: "Power off", icon: ICONS.power, call: "await machine.shutdown()" };
 
 export class ControlsElement extends HTMLElement {
@@ -33,12 +37,16 @@ export class ControlsElement extends HTMLElement {
   }
 
   /** @param {State} state */
-  show({ state }) {
+  show({ state, name }) {
     const start = { label: "Start", icon: ICONS.start, call: this.bootCall };
     const on = state === "running" || state === "paused";
-    const main = state === "running" ? PAUSE : state === "paused" ? RESUME : start;
+    const wake = { label: "Wake", icon: ICONS.start, call: `machine = await Machine.wake(${pythonLiteral(name ?? "")})` };
+    const main = state === "running" ? SLEEP : state === "paused" ? RESUME : state === "asleep" ? wake : start;
+    const second = state === "paused" ? SLEEP : state === "asleep" ? start : PAUSE;
     /** @type {[Button, boolean][]} button, usable */
-    const buttons = [[main, state !== "loading"], [RESET, on || state === "crashed"], [POWER_OFF, on]];
+    const buttons = [
+      [main, state !== "loading"], [second, on || state === "asleep"], [RESET, on || state === "crashed"], [POWER_OFF, on],
+    ];
     const wanted = JSON.stringify(buttons);
     if (wanted === this.#shown) return; // the focus stays where it is
     this.#shown = wanted;

@@ -19,7 +19,10 @@ import { HartsPanel } from "./panels/harts.mjs";
 import { MachinePanel } from "./panels/machine.mjs";
 import { NumbersPanel } from "./panels/numbers.mjs";
 import { PythonPanel } from "./panels/python.mjs";
+import { ShelfPanel } from "./panels/shelf.mjs";
 import { missing } from "./requirements.mjs";
+import { Rest } from "./rest.mjs";
+import { settings } from "./settings.mjs";
 import { Supervisor } from "./supervisor-client.mjs";
 import { takeDrops } from "./uploads.mjs";
 
@@ -101,6 +104,13 @@ async function act(supervisor, call) {
   }
 }
 
+/** How often a machine is saved while it runs, now and whenever that is changed. @param {Supervisor} supervisor */
+function saveAs(supervisor) {
+  const tell = () => void supervisor.python(`Machine.checkpoint_seconds = ${settings.saveSeconds} or None`);
+  settings.addEventListener("change", tell);
+  tell();
+}
+
 function start() {
   const shortfall = missing();
   if (shortfall) {
@@ -123,13 +133,15 @@ function start() {
   connect(supervisor);
 
   /** @type {import("./options.mjs").Options} */
-  let options = { boot: false, machine: {} };
+  let options = { boot: false, cold: false, machine: {} };
   try {
     options = parseOptions(location.search);
   } catch (error) {
     notice.show({ title: /** @type {Error} */ (error).message });
   }
   controls.bootCall = `machine = await ${pythonCall("Machine.boot", options.machine)}`;
+  const chosen = options.cold || Object.keys(options.machine).length > 0;
+  const firstCall = chosen ? controls.bootCall : "machine = await Machine.arrive()";
   controls.addEventListener("call", (event) => {
     consoleElement.focus();
     void act(supervisor, /** @type {CustomEvent} */ (event).detail);
@@ -143,15 +155,17 @@ function start() {
     state: () => state,
     options: options.machine,
   };
+  new Rest(supervisor, () => state);
   takeDrops(consoleElement, page);
   dock.leave = () => consoleElement.focus();
-  dock.connect(page, [MachinePanel, PythonPanel, FilesPanel, HartsPanel, NumbersPanel]);
+  dock.connect(page, [ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NumbersPanel]);
   find("hw-keys").connect(consoleElement);
   consoleElement.focus();
 
   supervisor.ready.then(
     () => {
-      if (options.boot) void act(supervisor, controls.bootCall);
+      saveAs(supervisor);
+      if (options.boot) void act(supervisor, firstCall);
       else if (state.state === "loading") show({ ...state, state: "stopped" });
     },
     () => {},

@@ -3,11 +3,15 @@
  *
  *     ?image=debian&harts=2&memory=512M&append=quiet&kernel=…&initrd=…&network=switch&boot=no
  *
+ * Without any of the machine's, the page begins with the machine that slept
+ * last (`Machine.arrive`); boot=cold boots all the same.
+ *
  * All are optional.  What a value may be is Python's to judge (`Machine.boot`
  * names what is wrong); here only its shape is.
  *
  * @typedef {object} Options
- * @property {boolean} boot whether to boot when the page is loaded
+ * @property {boolean} boot whether to start a machine when the page is loaded
+ * @property {boolean} cold whether that is a boot even where a machine could wake
  * @property {Record<string, string | number>} machine arguments of Machine.boot
  */
 
@@ -20,16 +24,18 @@ const FLAGS = new Map([["yes", true], ["1", true], ["true", true], ["no", false]
  */
 export function parseOptions(search) {
   /** @type {Options} */
-  const options = { boot: true, machine: {} };
+  const options = { boot: true, cold: false, machine: {} };
   for (const [name, value] of new URLSearchParams(search)) {
     if (TEXTS.includes(name)) {
       options.machine[name] = value;
     } else if (name === "harts") {
       if (!/^-?\d+$/.test(value)) throw new Error(`harts=${value} in the address: it must be a whole number, such as 2`);
       options.machine.harts = Number(value);
+    } else if (name === "boot" && value.toLowerCase() === "cold") {
+      options.cold = true;
     } else if (name === "boot") {
       const flag = FLAGS.get(value.toLowerCase());
-      if (flag === undefined) throw new Error(`boot=${value} in the address: it must be yes or no`);
+      if (flag === undefined) throw new Error(`boot=${value} in the address: it must be yes, no or cold`);
       options.boot = flag;
     } else {
       const known = ["harts", "boot", ...TEXTS].join(", ");

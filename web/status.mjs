@@ -8,6 +8,7 @@ import { counted, memoryInWords, mipsInWords, uptimeInWords } from "./words.mjs"
  * @typedef {object} State
  * @property {"loading" | "running" | "paused" | "asleep" | "stopped" | "crashed"} state
  * @property {string} [image]
+ * @property {string | null} [name] as it is called among sleeping machines
  * @property {number} [harts]
  * @property {number} [memory] bytes of RAM
  * @property {number} [mips] since the last message

@@ -101,6 +101,28 @@ export class Supervisor extends EventTarget {
     this.#post({ type: "folder", name, handle, writable });
   }
 
+  /**
+   * A sleeping machine as one file, for the person to keep.
+   * @param {string} name
+   */
+  async exportFile(name) {
+    const { value } = await this.#ask({ type: "export", name });
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(value);
+    link.download = `${name.replace(/[^\w .-]/g, "_")}.hartwell`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  }
+
+  /**
+   * Puts a machine from a file onto the shelf.
+   * @param {File} file
+   * @returns {Promise<string>} its name there
+   */
+  async importFile(file) {
+    return (await this.#ask({ type: "import", file })).value;
+  }
+
   /** Ends what the Python console runs: with CancelledError where it awaits, else with KeyboardInterrupt. */
   interrupt() {
     this.#post({ type: "interrupt" });
@@ -149,7 +171,7 @@ export class Supervisor extends EventTarget {
     const call = this.#calls.get(message.id);
     if (message.type === "result") {
       this.#calls.delete(message.id);
-      call?.resolve({ value: message.json === undefined ? null : JSON.parse(message.json), data: message.data });
+      call?.resolve({ value: message.json === undefined ? message.value ?? null : JSON.parse(message.json), data: message.data });
     } else if (message.type === "error") {
       this.#calls.delete(message.id);
       call?.reject(new PythonError(message));

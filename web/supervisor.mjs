@@ -91,6 +91,8 @@ const host = {
     const bytes = await download(url, source, report);
     return bytes && new ByteBlob(bytes);
   },
+  /** @param {string} name below static/ */
+  address: (name) => new URL(name, STATIC).href,
   /** What the page's terminal shows: JSON of {position, text}. @returns {Promise<string>} */
   terminal: () => {
     post({ type: "terminal" });
@@ -156,7 +158,9 @@ async function start() {
   const signal = new Int32Array(interrupt);
   pyodide.setInterruptBuffer(signal);
   pyodide.globals.set("_host", host);
-  const { ask, cancel, write, resize, attach, upload, download: give } = pyodide.runPython(SET_UP, { filename: "<glue>" }).toJs({ dict_converter: Object.fromEntries });
+  const { ask, cancel, write, resize, attach, upload, download: give, exportFile, importFile } = pyodide
+    .runPython(SET_UP, { filename: "<glue>" })
+    .toJs({ dict_converter: Object.fromEntries });
 
   /** @param {any} message */
   async function serve(message) {
@@ -168,6 +172,10 @@ async function start() {
     } else if (type === "terminal") {
       const { position, text } = message;
       asked.shift()?.(JSON.stringify({ position, text }));
+    } else if (type === "export" || type === "import") {
+      // A Blob goes either way as it is; its bytes stay the browser's.
+      const { value, error } = await (type === "export" ? exportFile(message.name) : importFile(message.file));
+      post({ type: error ? "error" : "result", id, value, ...error });
     } else if (type === "interrupt") {
       cancel();
       post({ type: "interrupted" });
@@ -196,9 +204,10 @@ async function start() {
 /** Joins hartwell.supervisor to the glue and gives what messages call. */
 const SET_UP = `
 def _set_up(host):
+    import hartwell.hibernation as hibernation
     import hartwell.supervisor as supervisor
     from hartwell.ninep.handles import HandleFolder
-    from hartwell.platform.javascript import Answers, HostFolder, JavaScriptPlatform
+    from hartwell.platform.javascript import Answers, HostFolder, JavaScriptPlatform, value_of
 
     supervisor.start(JavaScriptPlatform(host))
     answers = Answers()
@@ -207,6 +216,8 @@ def _set_up(host):
         "cancel": answers.cancel,
         "write": lambda data: supervisor.write(data.to_bytes()),
         "resize": supervisor.resize,
+        "exportFile": lambda name: value_of(hibernation.export_snapshot(name)),
+        "importFile": lambda file: value_of(hibernation.import_snapshot(file)),
         "attach": lambda name, folder, writable: supervisor.attach(
             name, HandleFolder(HostFolder(folder), writable=writable)),
         "upload": lambda path, data: answers.file(supervisor.upload(path, data.to_bytes())),

@@ -35,3 +35,12 @@ export function uptimeInWords(seconds) {
 export function counted(count, one) {
   return `${count} ${one}${count === 1 ? "" : "s"}`;
 }
+
+/** @param {number} time seconds since the Unix epoch */
+export function ageInWords(time) {
+  const seconds = Math.max(0, Date.now() / 1000 - time);
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return `${counted(Math.floor(seconds / 60), "minute")} ago`;
+  if (seconds < 86400) return `${counted(Math.floor(seconds / 3600), "hour")} ago`;
+  return `${counted(Math.floor(seconds / 86400), "day")} ago`;
+}

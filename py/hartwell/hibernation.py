@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
+import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hartwell import platform as platforms
-from hartwell.errors import BadConfiguration, MachineInUse, MachineStopped, SnapshotNotFound, StorageFull
+from hartwell.errors import BadConfiguration, HartwellError, MachineInUse, MachineStopped, SnapshotNotFound, StorageFull
 from hartwell.platform import Platform
-from hartwell.snapshot.manifest import NAME_LENGTH
+from hartwell.platform.store import Room, saving
+from hartwell.snapshot.manifest import NAME_LENGTH, parse
 from hartwell.snapshot.saver import KIND
 from hartwell.snapshot.wake import lock_name, need_store, read_manifest, wake
 
@@ -18,6 +23,7 @@ if TYPE_CHECKING:
     from hartwell.machine import Machine
 
 SPARE_BYTES = 16 << 20  # left free for the manifest and for others
+SUFFIX = ".hartwell"
 
 
 @dataclass(frozen=True)
@@ -90,17 +96,24 @@ async def release(machine: Machine) -> None:
 
 
 async def wake_machine(
-    kind: type[Machine], name: str, *, lazy: bool, fork: bool, show: bool, place: Platform | None
+    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform | None
 ) -> Machine:
     """See Machine.wake."""
     place = place or platforms.current()
-    manifest = await read_manifest(need_store(place), name)
-    manifest.name = name  # it may have been renamed
+    store = need_store(place)
+    pack = 0
+    if str(name).endswith(SUFFIX):
+        pack, text = await store.open_pack(name)
+        manifest = parse(text, str(name))
+        fork = True  # a file belongs to nobody
+    else:
+        manifest = await read_manifest(store, str(name))
+        manifest.name = str(name)  # it may have been renamed
     before = kind.shown
     if show and (before is None or not before.alive):
         place.emit("state", {"state": "loading", "image": manifest.image})
     try:
-        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show)
+        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show, pack=pack)
     except BaseException:
         if show:
             if kind.shown is not None:
@@ -144,6 +157,83 @@ async def rename_snapshot(name: str, new: str, place: Platform | None = None) ->
     await store.drop_record(KIND, name)
 
 
+async def room(place: Platform | None = None) -> Room:
+    """Storage of this site or disk."""
+    return await need_store(place or platforms.current()).room()
+
+
+async def export_snapshot(name: str, file: str | Path = "", place: Platform | None = None) -> Any:
+    """Writes a sleeping machine into one file that any Hartwell wakes or imports.
+
+    In a browser `file` is left out and the result is a Blob; in Node it is a
+    path.  What is touched first comes first in it, so that a wake over a
+    network begins with what it needs.  SnapshotNotFound, SnapshotCorrupt.
+    """
+    place = place or platforms.current()
+    store = need_store(place)
+    manifest = await read_manifest(store, name)
+    ram = manifest.areas["ram"].chunks
+    first = [ram[index][0] for index in manifest.order if index in ram]
+    others = [digest for area in ("rings", "blob") for digest, _ in manifest.areas[area].chunks.values()]
+    rest = [digest for _, (digest, _) in sorted(ram.items())]
+
+    def report(done: int, total: int) -> None:
+        place.emit("progress", {"what": f"exporting {name}", "loaded": done, "total": total})
+
+    return await store.export_pack(manifest.text(), b"".join(dict.fromkeys([*others, *first, *rest])), str(file), report=report)
+
+
+async def import_snapshot(file: Any, name: str | None = None, place: Platform | None = None) -> str:
+    """Puts a machine from a file (a path, a URL, a page's File) onto the shelf; its name there.
+
+    Nothing is on the shelf before all of it was checked.  SnapshotCorrupt,
+    SnapshotVersion, StorageFull.
+    """
+    place = place or platforms.current()
+    store = need_store(place)
+    pack, text = await store.open_pack(file)
+    try:
+        manifest = parse(text, "the file")
+        wish = name or manifest.name or manifest.image
+        check_name(wish)
+        manifest.name = await free_name(place, wish)
+        manifest.identity = str(uuid.uuid4())  # a copy: the one it was exported from may live
+
+        def report(done: int, total: int) -> None:
+            place.emit("progress", {"what": f"importing {manifest.name}", "loaded": done, "total": total})
+
+        async with saving(store):
+            await store.import_pack(pack, report=report)
+            await store.put_record(KIND, manifest.name, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
+    finally:
+        await store.close_pack(pack)
+    return manifest.name
+
+
+async def arrive(kind: type[Machine], **options: Any) -> Machine:
+    """See Machine.arrive."""
+    place = platforms.current()
+    if place.store is not None:
+        for one in await snapshots(place):
+            try:
+                return await kind.wake(one.name)
+            except MachineInUse:
+                continue  # another tab has it; an older one may be free
+        if not options and (booted := await prebooted(place)):
+            return await kind.wake(booted)
+    return await kind.boot(**options)
+
+
+async def prebooted(place: Platform) -> str | None:
+    """The default image's snapshot that set-up made; None without one."""
+    try:
+        index = await place.fetch("snapshots/index.json")
+        found = json.loads(index.read(0, index.size))
+        return place.address(f"snapshots/{found['default']}{SUFFIX}")
+    except (FileNotFoundError, HartwellError, ValueError, KeyError, TypeError):
+        return None
+
+
 async def free_name(place: Platform, wish: str) -> str:
     """`wish`, or with a number behind it when a machine sleeps by that name."""
     taken = {record.name for record in await need_store(place).records(KIND)}
@@ -161,12 +251,23 @@ def check_name(name: str) -> None:
         raise BadConfiguration(f"{name!r} is no name for a sleeping machine: 1 to {NAME_LENGTH} printable characters are")
 
 
-async def keep_checkpoints(machine: Machine, seconds: float) -> None:
-    """Saves a running machine every `seconds`, when there is something to save."""
+async def forget(machine: Machine) -> None:
+    """The guest has switched itself off: what was saved while it ran is no state to come back to."""
+    if machine.name is not None and machine._locked:
+        with contextlib.suppress(SnapshotNotFound):
+            await delete_snapshot(machine.name, machine._platform)
+    await release(machine)
+
+
+async def keep_checkpoints(machine: Machine) -> None:
+    """Saves a running machine every Machine.checkpoint_seconds, when there is something to save."""
+    last = time.monotonic()
     while machine.alive:
-        await asyncio.sleep(seconds)
-        if machine.state != "running" or not machine._saver.changed:
+        await asyncio.sleep(1)
+        seconds = type(machine).checkpoint_seconds
+        if not seconds or time.monotonic() - last < seconds or machine.state != "running" or not machine._saver.changed:
             continue
+        last = time.monotonic()
         try:
             await checkpoint(machine, None)
             machine.checkpoint_error = None

@@ -71,7 +71,8 @@ class Machine(Replayable, Inspection):
     """How often a machine on the page is saved while it runs; None: never."""
     _mips = 0.0
     _lost: str | None = None  # why memory of a lazy wake did not come
-    _locked = False
+    _locked = False  # this tab has the machine's lock
+    _closing = False
 
     def __init__(self, core: Core, request: Request, place: Platform, links: Links, jit: bool | int = True) -> None:
         """Devices and memory; use `Machine.boot`."""
@@ -166,9 +167,12 @@ class Machine(Replayable, Inspection):
 
     @classmethod
     async def wake(
-        cls, name: str, *, lazy: bool = True, fork: bool = False, show: bool = True, platform: Platform | None = None
+        cls, name: str | Path, *, lazy: bool = True, fork: bool = False, show: bool = True, platform: Platform | None = None
     ) -> Machine:
         """Wakes a sleeping machine; returns when its harts run, where they were.
+
+        name: as it was called, or a file of export_snapshot (a path or URL that
+        ends in .hartwell), which gives a machine without a name.
 
         lazy: memory comes as it is needed, and the rest behind.  With False
         all of it is there first; the machine is the same.
@@ -180,8 +184,18 @@ class Machine(Replayable, Inspection):
         return await hibernation.wake_machine(cls, name, lazy=lazy, fork=fork, show=show, place=platform)
 
     snapshots = staticmethod(hibernation.snapshots)
+    room = staticmethod(hibernation.room)
     delete_snapshot = staticmethod(hibernation.delete_snapshot)
     rename_snapshot = staticmethod(hibernation.rename_snapshot)
+    export_snapshot = staticmethod(hibernation.export_snapshot)
+    import_snapshot = staticmethod(hibernation.import_snapshot)
+
+    @classmethod
+    async def arrive(cls, **options: Any) -> Machine:
+        """What a visit to the page begins with: the machine that slept last wakes;
+        without one, the image's that set-up booted once; without that, it boots
+        (`options` are boot()'s)."""
+        return await hibernation.arrive(cls, **options)
 
     @property
     def state(self) -> str:
@@ -281,6 +295,7 @@ class Machine(Replayable, Inspection):
         await self._part("stopped")
 
     async def _part(self, state: str) -> None:
+        self._closing = True
         if self.alive:
             self._core.call("machine_stop", CONSTANTS["STOP_POWEROFF"], 0)
             await self._stopped(PAUSE_SECONDS)
@@ -379,8 +394,8 @@ class Machine(Replayable, Inspection):
         self._tell()
 
     def _checkpoint(self) -> None:
-        if self.checkpoint_seconds and Machine.shown is self and not self.history:
-            self._spawn(hibernation.keep_checkpoints(self, self.checkpoint_seconds))
+        if Machine.shown is self and self._platform.name == "browser" and not self.history:
+            self._spawn(hibernation.keep_checkpoints(self))
 
     async def _fall_asleep(self) -> None:
         """What is in the store need not be here."""
@@ -442,8 +457,12 @@ class Machine(Replayable, Inspection):
             self._finish("crashed")
         else:
             self._finish("stopped")
+            if not self._closing:
+                self._spawn(hibernation.forget(self))
 
     async def _restart(self) -> None:
+        if self._saver.stream is not None:
+            await asyncio.wait([self._saver.stream])  # else it would write over what is loaded now
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
@@ -451,6 +470,7 @@ class Machine(Replayable, Inspection):
         try:
             await renew(self._request, self._platform)
             await self._start()
+            self._checkpoint()
         except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
             self.error = str(error)
             self._finish("crashed")
@@ -488,7 +508,7 @@ class Machine(Replayable, Inspection):
             self._mips = max(0, count - before) / (now - then) / 1e6
             self._counted = (now, count)
         self._platform.emit("state", {
-            "state": self.state, "image": self.image, "harts": len(self.harts), "memory": self.memory.size,
+            "state": self.state, "image": self.image, "name": self.name, "harts": len(self.harts), "memory": self.memory.size,
             "mips": round(self._mips, 2), "uptime": round(self._core.call("machine_clock") / 1e7, 3), "error": self.error,
         })
 
@@ -504,9 +524,10 @@ class Machine(Replayable, Inspection):
         if not self.alive:
             raise MachineStopped(f"the machine is {self.state}, so it can't be {what}; boot it first")
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
         self._tasks = [task for task in self._tasks if not task.done()]
         self._tasks.append(asyncio.ensure_future(work))
+        return self._tasks[-1]
 
 
 def _write_plan(core: Core, request: Request, threshold: int) -> None:

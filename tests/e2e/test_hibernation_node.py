@@ -13,15 +13,6 @@ from hartwell import platform
 from hartwell.layout import CONSTANTS, field
 from hartwell.snapshot import structures
 
-def digest(machine):
-    "Of everything a snapshot has: structures and RAM."
-    total = hashlib.sha256()
-    for part in structures.digest_input(machine._core):
-        total.update(part)
-    for at in range(0, machine.memory.size, 1 << 22):
-        total.update(machine.memory.read(0x8000_0000 + at, 1 << 22))
-    return total.hexdigest()
-
 def fields(machine):
     "Path -> bytes of the guest's state outside RAM."
     found = {}
@@ -124,7 +115,9 @@ for copy in copies:
     structures.set_generation(copy._core, bytes(16))
     copy._core.call("hart_run", 0, 3_000_000, CONSTANTS["RUN_STEER"] | CONSTANTS["RUN_EXACT"])
 told["ran"] = copies[0].harts[0].instret > 3_000_000
-told["full"], told["lazy"] = [digest(copy) for copy in copies]
+full, lazily = [fields(copy) for copy in copies]
+told["unequal"] = sorted(path for path in full if full[path] != lazily[path])
+told["full"], told["lazy"] = [memory(copy) for copy in copies]
 for copy in copies:
     await copy.close()
 """ + END
@@ -138,5 +131,7 @@ def test_digests_agree(tmp_path: Path) -> None:
     on_purpose = r"Hart\.0\.mip|Machine\.plic\.(level|pending)|Machine\.virtio\.\d+\.queue\.\d\.notified"
     assert [path for path in told["differs"] if not re.fullmatch(on_purpose, path)] == []
     assert told["ran"] is True
+    doorbells = r"Machine\.virtio\.\d+\.queue\.\d\.notified"  # Python's side may have looked at one already
+    assert [path for path in told["unequal"] if not re.fullmatch(doorbells, path)] == []
     assert told["full"] == told["lazy"], "lazy and full wakes agree after 3 million instructions"
 

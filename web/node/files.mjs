@@ -74,6 +74,43 @@ function inWords(error, file) {
 }
 
 /**
+ * Writes a file piece by piece; it is whole or not there.
+ *
+ * @param {string} file
+ * @param {(write: (bytes: Uint8Array) => Promise<void>) => Promise<void>} work
+ */
+export async function writeAside(file, work) {
+  const aside = `${file}.${process.pid}.part`;
+  const handle = await open(aside, "w").catch((error) => Promise.reject(inWords(error, file)));
+  try {
+    try {
+      await work(async (bytes) => void (await handle.write(bytes)));
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(aside, file);
+  } catch (error) {
+    await rm(aside, { force: true });
+    throw error instanceof StorageError ? error : inWords(error, file);
+  }
+}
+
+/**
+ * @param {string} file
+ * @returns {Promise<import("../storage/pack.mjs").ReadAt>}
+ */
+export async function readFileAt(file) {
+  const handle = await open(file, "r").catch((error) => Promise.reject(inWords(error, file)));
+  return async (offset, count) => {
+    const { size } = await handle.stat();
+    const bytes = new Uint8Array(Math.max(0, Math.min(count, size - offset)));
+    const { bytesRead } = await handle.read(bytes, 0, bytes.length, offset);
+    return bytes.subarray(0, bytesRead);
+  };
+}
+
+/**
  * @param {string} folder
  * @returns {Store}
  */

@@ -107,6 +107,8 @@ const host = {
       : ((await readIfThere(source)) ?? (await readIfThere(path.join(STATIC, source))));
     return bytes && new ByteBlob(bytes);
   },
+  /** @param {string} name below static/ */
+  address: (name) => path.join(STATIC, name),
   /** There is no page to ask. */
   terminal: async () => "null",
   /** @param {Uint8Array} data */

@@ -85,11 +85,12 @@ export class StorageClient {
    * @param {any} core
    * @param {Uint8Array} digests 32 bytes each
    * @param {number[]} ranges cut into chunks as for save
+   * @param {number} pack an open file that has them; 0: the store
    * @param {(event: any) => void} hear {event: "progress", done, total}
    * @returns {Promise<void>}
    */
-  load(core, digests, ranges, hear) {
-    return this.ask("load", { memory: core.memory.buffer, digests, ranges }, hear);
+  load(core, digests, ranges, pack, hear) {
+    return this.ask("load", { memory: core.memory.buffer, digests, ranges, pack }, hear);
   }
 
   /**
@@ -100,11 +101,36 @@ export class StorageClient {
    * @param {number[]} chunks their places in RAM, in 64 KiB
    * @param {number[]} order what was touched first the last time
    * @param {string} places JSON of stream.mjs's Places
+   * @param {number} pack as for load
    * @returns {Promise<number[]>} the chunks that were waited for
    */
-  stream(core, digests, chunks, order, places) {
-    return this.ask("stream", { memory: core.memory.buffer, digests, chunks, order, places: JSON.parse(places) });
+  stream(core, digests, chunks, order, places, pack) {
+    return this.ask("stream", { memory: core.memory.buffer, digests, chunks, order, places: JSON.parse(places), pack });
   }
+
+  /**
+   * Opens a snapshot's file: a URL, a path in Node, or a File.
+   * @param {string | Blob} file
+   * @returns {Promise<{pack: number, text: string}>}
+   */
+  openPack = (file) => this.ask("openPack", { file });
+  /** @param {number} pack */
+  closePack = (pack) => this.ask("closePack", { pack });
+  /**
+   * Takes its chunks into the store.
+   * @param {number} pack
+   * @param {(event: any) => void} hear {event: "progress", done, total}
+   */
+  importPack = (pack, hear) => this.ask("importPack", { pack }, hear);
+  /**
+   * Writes a snapshot's file, in Node; in a browser it is the result.
+   * @param {string} text
+   * @param {Uint8Array} refs digests in the order in which a wake wants them
+   * @param {string} file
+   * @param {(event: any) => void} hear {event: "progress", done, total}
+   * @returns {Promise<Blob | null>}
+   */
+  exportPack = (text, refs, file, hear) => this.ask("exportPack", { text, refs, file }, hear);
 
   /** From here to end(), no chunk is dropped that no record names yet. @returns {Promise<number>} */
   begin = () => this.ask("begin");

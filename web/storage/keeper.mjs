@@ -213,6 +213,21 @@ export class Keeper {
   }
 
   /**
+   * Holds a chunk from outside to its digest.
+   *
+   * @param {string} key
+   * @param {Uint8Array | undefined} frame
+   * @param {Source} source
+   */
+  async verify(key, frame, source) {
+    const plain = frame && this.zstd.unpack(frame)?.slice();
+    if (!plain) {
+      throw new StorageError("SnapshotCorrupt", `${source.name}: chunk ${key.slice(0, 16)} is cut short or damaged`);
+    }
+    await this.#check(key, plain, source);
+  }
+
+  /**
    * Drops chunks that no record names; skipped while anybody saves.
    * @returns {Promise<number>} how many
    */

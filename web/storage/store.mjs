@@ -40,7 +40,7 @@ export const ZEROS = "0".repeat(2 * DIGEST);
 /** An error with a name that Python knows (hartwell.errors). */
 export class StorageError extends Error {
   /**
-   * @param {"StorageFull" | "StorageFailed" | "SnapshotCorrupt"} name
+   * @param {"StorageFull" | "StorageFailed" | "SnapshotCorrupt" | "SnapshotVersion"} name
    * @param {string} message
    */
   constructor(name, message) {

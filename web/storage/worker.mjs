@@ -10,6 +10,7 @@
 
 import { listen, post } from "../port.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
+import { importPack, openPack, readBlob, readUrl, writePack } from "./pack.mjs";
 import { CHUNK } from "./store.mjs";
 import { stream } from "./stream.mjs";
 import { Zstd } from "./zstd.mjs";
@@ -40,6 +41,29 @@ const locks = new Map();
 /** Saves that have begun and whose record is still to come. @type {Map<number, () => void>} */
 const guards = new Map();
 let nextGuard = 1;
+/** Files of snapshots that are open. @type {Map<number, import("./pack.mjs").Pack>} */
+const packs = new Map();
+let nextPack = 1;
+
+/** @param {number} number */
+function packOf(number) {
+  const pack = packs.get(number);
+  if (!pack) throw new Error(`file ${number} is not open`);
+  return pack;
+}
+
+/**
+ * @param {Keeper} keeper
+ * @param {number} pack 0: the store
+ */
+const sourceOf = (keeper, pack) => (pack ? packOf(pack).source : keeper.source);
+
+/** @param {string | Blob} file a URL, a path in Node, or a file that a person chose */
+async function reader(file) {
+  if (typeof file !== "string") return readBlob(file);
+  if (inBrowser || /^https?:/.test(file)) return readUrl(file);
+  return (await import("../node/files.mjs")).readFileAt(file);
+}
 
 /** @type {Record<string, (keeper: Keeper, message: any, tell: (event: string, more?: object) => void) => Promise<any>>} */
 const operations = {
@@ -49,11 +73,31 @@ const operations = {
     tell("captured");
     return keeper.save(from.memory, from.list, (done, total) => tell("progress", { done, total }));
   },
-  async load(keeper, { memory, digests, ranges }, tell) {
+  async load(keeper, { memory, digests, ranges, pack }, tell) {
     const list = pieces(ranges, memory.byteLength);
-    await keeper.load(memory, digests, list, keeper.source, undefined, (done, total) => tell("progress", { done, total }));
+    await keeper.load(memory, digests, list, sourceOf(keeper, pack), undefined, (done, total) => tell("progress", { done, total }));
   },
-  stream: (keeper, message) => stream(keeper, keeper.source, message),
+  stream: (keeper, message) => stream(keeper, sourceOf(keeper, message.pack), message),
+  openPack: async (_, { file }) => {
+    const pack = await openPack(await reader(file), typeof file === "string" ? file : file.name ?? "the file");
+    packs.set(nextPack, pack);
+    return { pack: nextPack++, text: pack.text };
+  },
+  closePack: async (_, { pack }) => void packs.delete(pack),
+  importPack: (keeper, { pack }, tell) =>
+    importPack(keeper, packOf(pack), (done, total) => tell("progress", { done, total })),
+  exportPack: async ({ store }, { text, refs, file }, tell) => {
+    const report = (/** @type {number} */ done, /** @type {number} */ total) => tell("progress", { done, total });
+    if (!file) {
+      /** @type {Blob[]} A blob's bytes are the browser's to keep, on disk when they are many. */
+      const parts = [];
+      await writePack(store, text, refs, async (bytes) => void parts.push(new Blob([/** @type {any} */ (bytes)])), report);
+      return new Blob(parts, { type: "application/x-hartwell" });
+    }
+    const { writeAside } = await import("../node/files.mjs");
+    await writeAside(file, (write) => writePack(store, text, refs, write, report));
+    return null;
+  },
   begin: ({ store }) =>
     new Promise((resolve, reject) => {
       const hold = () =>

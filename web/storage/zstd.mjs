@@ -57,13 +57,23 @@ export class Zstd {
    * @returns {Uint8Array | null} a view, good until the next call; null when it is no such frame
    */
   decompress(frame, count) {
+    const plain = this.unpack(frame, count);
+    return plain?.length === count ? plain : null;
+  }
+
+  /**
+   * As decompress(), of a frame that holds at most `most` bytes.
+   *
+   * @param {Uint8Array} frame
+   * @param {number} [most]
+   */
+  unpack(frame, most = this.largest) {
     const { module } = this;
-    if (frame.length > this.bound || count > this.largest) return null;
+    if (frame.length > this.bound || most > this.largest) return null;
     module.HEAPU8.set(frame, this.packed);
     const got = module._ZSTD_decompress_usingDict(
-      this.decompressor, this.plain, count, this.packed, frame.length, 0, 0,
+      this.decompressor, this.plain, most, this.packed, frame.length, 0, 0,
     );
-    if (module._ZSTD_isError(got) || got !== count) return null;
-    return module.HEAPU8.subarray(this.plain, this.plain + count);
+    return module._ZSTD_isError(got) ? null : module.HEAPU8.subarray(this.plain, this.plain + got);
   }
 }

@@ -111,6 +111,9 @@ class Platform(Protocol):
         """A name below ``static/``, a path (Node, CPython) or a URL.
         FileNotFoundError when it is not there.  Reports progress by emit()."""
 
+    def address(self, name: str) -> str:
+        """The URL, or path, of a name below ``static/``."""
+
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""
 

@@ -191,6 +191,10 @@ class JavaScriptPlatform:
         answer = json.loads(await self.host.terminal())
         return (int(answer["position"]), str(answer["text"])) if answer else None
 
+    def address(self, name: str) -> str:
+        """The URL, or path, of a name below ``static/``."""
+        return str(self.host.address(name))
+
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""
         return PythonBlob(data)
@@ -281,6 +285,20 @@ class Answers:
         """Ends all that is asked now, where it awaits."""
         for task in self._tasks:
             task.cancel()
+
+
+async def value_of(work: Awaitable[Any]) -> Any:
+    """A JavaScript object with the value, which may be JavaScript's own, or the error in words."""
+    try:
+        return _object({"value": await work})
+    except BaseException as error:  # noqa: BLE001 - the page shows it
+        return _object({"error": in_words(error)})
+
+
+def _object(mapping: dict[str, Any]) -> Any:
+    from js import Object  # type: ignore[import-not-found]
+
+    return to_js(mapping, dict_converter=Object.fromEntries)
 
 
 def in_words(error: BaseException) -> dict[str, str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
 
-from hartwell.errors import HartwellError, SnapshotCorrupt, StorageFailed, StorageFull
+from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion, StorageFailed, StorageFull
 from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core
 from hartwell.platform.store import Range, Record, Report, Room, Saved
 
 _ERRORS: dict[str, type[HartwellError]] = {
     "StorageFull": StorageFull, "QuotaExceededError": StorageFull, "SnapshotCorrupt": SnapshotCorrupt,
+    "SnapshotVersion": SnapshotVersion,
 }
 
 
@@ -53,15 +56,35 @@ class JavaScriptStore:
             listener.destroy()
         return Saved(saved.digests.to_bytes(), saved.sizes.to_py().tolist(), int(saved.written))
 
-    async def load(self, core: Core, digests: bytes, ranges: Sequence[Range], *, report: Report | None = None) -> None:
+    async def load(
+        self, core: Core, digests: bytes, ranges: Sequence[Range], *, pack: int = 0, report: Report | None = None
+    ) -> None:
         """Brings chunks back, each held to its digest before a byte is placed."""
-        listener = create_proxy(lambda event: report(int(event.done), int(event.total)) if report else None)
-        try:
-            await _done(self._client.load(_of(core), to_js(digests), _flat(ranges), listener))
-        finally:
-            listener.destroy()
+        with _listener(report) as listener:
+            await _done(self._client.load(_of(core), to_js(digests), _flat(ranges), pack, listener))
 
-    async def stream(self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int]) -> list[int]:
+    async def open_pack(self, file: Any) -> tuple[int, str]:
+        """Opens a snapshot's file."""
+        opened = await _done(self._client.openPack(str(file) if isinstance(file, (str, Path)) else file))
+        return int(opened.pack), str(opened.text)
+
+    async def close_pack(self, pack: int) -> None:
+        """Forgets it."""
+        await _done(self._client.closePack(pack))
+
+    async def import_pack(self, pack: int, *, report: Report | None = None) -> None:
+        """Takes all its chunks into the store."""
+        with _listener(report) as listener:
+            await _done(self._client.importPack(pack, listener))
+
+    async def export_pack(self, text: str, refs: bytes, file: str, *, report: Report | None = None) -> Any:
+        """Writes a snapshot's file."""
+        with _listener(report) as listener:
+            return await _done(self._client.exportPack(text, to_js(refs), file, listener))
+
+    async def stream(
+        self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
+    ) -> list[int]:
         """Fills chunks of guest RAM while the machine runs."""
         values = core.plan.values
         places = {
@@ -70,7 +93,7 @@ class JavaScriptStore:
             "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
         }
         touched = await _done(
-            self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places))
+            self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places), pack)
         )
         return [int(index) for index in touched.to_py()]
 
@@ -116,6 +139,16 @@ class JavaScriptStore:
     async def unlock(self, name: str) -> None:
         """Gives it back."""
         await _done(self._client.unlock(name))
+
+
+@contextmanager
+def _listener(report: Report | None) -> Iterator[Any]:
+    """What hears of progress, as JavaScript calls it."""
+    proxy = create_proxy(lambda event: report(int(event.done), int(event.total)) if report else None)
+    try:
+        yield proxy
+    finally:
+        proxy.destroy()
 
 
 def _of(core: Core) -> Any:

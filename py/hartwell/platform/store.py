@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hartwell.platform import Core
 
@@ -72,14 +72,30 @@ class Store(Protocol):
         called when that is done: the machine may go on.
         """
 
-    async def load(self, core: Core, digests: bytes, ranges: Sequence[Range], *, report: Report | None = None) -> None:
-        """Brings chunks back, each held to its digest before a byte is placed."""
+    async def load(
+        self, core: Core, digests: bytes, ranges: Sequence[Range], *, pack: int = 0, report: Report | None = None
+    ) -> None:
+        """Brings chunks back, each held to its digest before a byte is placed.  `pack`: from an open file."""
 
-    async def stream(self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int]) -> list[int]:
+    async def stream(
+        self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
+    ) -> list[int]:
         """Fills chunks of guest RAM while the machine runs: those that a thread
         waits for at once, then `order`, then the rest.  `chunk_absent` was
         called for each before.  The chunks that were waited for, in their order.
         """
+
+    async def open_pack(self, file: Any) -> tuple[int, str]:
+        """Opens a snapshot's file (a path, a URL, a page's File): its number, the manifest's text."""
+
+    async def close_pack(self, pack: int) -> None: ...
+
+    async def import_pack(self, pack: int, *, report: Report | None = None) -> None:
+        """Takes all its chunks into the store; between begin() and end()."""
+
+    async def export_pack(self, text: str, refs: bytes, file: str, *, report: Report | None = None) -> Any:
+        """Writes a snapshot's file.  `refs`: digests in the order in which a wake
+        wants them.  In a browser `file` is "", and the result is a Blob."""
 
     async def begin(self) -> int:
         """Until end(), no chunk is dropped, so that saved ones wait safely for their record."""

@@ -372,6 +372,10 @@ class WasmtimePlatform:
             raise HartwellError(f"{url} could not be read: {error}") from None
         return BytesBlob(b"".join(parts))
 
+    def address(self, name: str) -> str:
+        """The path of a name below ``static/``."""
+        return str(self.static / name)
+
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""
         return BytesBlob(data)

@@ -42,6 +42,8 @@ class Saver:
         """How long the guest stood still for the last checkpoint."""
         self.written = 0
         """Bytes that the last snapshot added to the store."""
+        self.stream: asyncio.Task[None] | None = None
+        """Brings memory that a lazy wake left out."""
         self._machine = machine
         self._unsaved: set[int] = set()  # chunks of RAM that differ from what is stored
         self._busy = asyncio.Lock()
@@ -69,6 +71,8 @@ class Saver:
             store = self._store()
             machine = self._machine
             paused = machine.state == "paused"
+            if self.stream is not None and self._unsaved:
+                await asyncio.wait([self.stream])  # what came from a file must be here to be stored
             shown = await self._terminal()
             async with saving(store):
                 await self._before(store, end, report)
@@ -204,8 +208,10 @@ class Saver:
         return position - machine.console.shown_before, text
 
 
-def restored(saver: Saver, manifest: Manifest, *, fork: bool) -> None:
+def restored(saver: Saver, manifest: Manifest, *, fork: bool, stored: bool) -> None:
     """After a wake: what is stored already, and who the machine is."""
+    if not stored:  # it came from a file
+        saver._unsaved.update(manifest.areas["ram"].chunks)
     if not fork:
         saver.identity = manifest.identity
     saver.areas = {name: Area(area.size, dict(area.chunks)) for name, area in manifest.areas.items()}

@@ -57,9 +57,9 @@ def lock_name(identity: str) -> str:
 
 
 async def wake(
-    kind: type[Machine], place: Platform, manifest: Manifest, *, lazy: bool, fork: bool, show: bool
+    kind: type[Machine], place: Platform, manifest: Manifest, *, lazy: bool, fork: bool, show: bool, pack: int = 0
 ) -> Machine:
-    """A machine that goes on where the snapshot was taken."""
+    """A machine that goes on where the snapshot was taken.  `pack`: its chunks are in an open file."""
     store = need_store(place)
     if not fork and not await store.lock(lock_name(manifest.identity)):
         raise MachineInUse(
@@ -73,7 +73,7 @@ async def wake(
             if show and kind.shown is not None:
                 await kind.shown.close()
             machine = kind(core, _request(manifest, plan), place, Links.of(place, manifest.options))
-            await _fill(store, machine, manifest, lazy)
+            await _fill(store, machine, manifest, lazy, pack)
         except BaseException:
             core.terminate()
             raise
@@ -82,7 +82,7 @@ async def wake(
             await store.unlock(lock_name(manifest.identity))
         raise
     machine.name = None if fork else manifest.name
-    restored(machine._saver, manifest, fork=fork)
+    restored(machine._saver, manifest, fork=fork, stored=not pack)
     machine._locked = not fork
     if show:
         kind.shown = machine
@@ -111,23 +111,23 @@ def _request(manifest: Manifest, plan: MemoryPlan) -> Request:
     )
 
 
-async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool) -> None:
+async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, pack: int) -> None:
     """Memory, structures, and Python's side, in a machine that stands still."""
     core = machine._core
     for name, (offset, _) in machine._saver._places.items():
         if name != "ram":
             digests, ranges, _ = _chunks(manifest, name, offset)
-            await store.load(core, digests, ranges)
+            await store.load(core, digests, ranges, pack=pack)
     digests, ranges, indexes = _chunks(manifest, "ram", core.plan.values["ram_offset"])
     if not lazy:
-        await store.load(core, digests, ranges)
+        await store.load(core, digests, ranges, pack=pack)
     structures.restore(core, manifest.structures, manifest.layout)
     structures.set_generation(core, os.urandom(16))
     core.call("machine_woken")
     if lazy:
         for index in indexes:
             core.call("chunk_absent", index)
-        machine._spawn(_stream(store, machine, digests, indexes, manifest.order))
+        machine._saver.stream = machine._spawn(_stream(store, machine, digests, indexes, manifest.order, pack))
     machine.console.restore(manifest.console)
     if machine._agent:
         machine._agent.restore(manifest.agent)
@@ -143,11 +143,13 @@ def _chunks(manifest: Manifest, area: str, offset: int) -> tuple[bytes, list[Ran
     return b"".join(known.chunks[index][0] for index in indexes), ranges, indexes
 
 
-async def _stream(store: Store, machine: Machine, digests: bytes, indexes: Sequence[int], order: Sequence[int]) -> None:
+async def _stream(
+    store: Store, machine: Machine, digests: bytes, indexes: Sequence[int], order: Sequence[int], pack: int
+) -> None:
     """Until all memory is here.  What can't be had ends the machine: it must not go on without."""
     core: Core = machine._core
     try:
-        touched = await store.stream(core, digests, indexes, order)
+        touched = await store.stream(core, digests, indexes, order, pack=pack)
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's

@@ -1,0 +1,195 @@
+"""Sleep and wake in Chromium, over exits and kills of the browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Playwright
+
+from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path
+from tests.e2e.tab import PROMPT, PythonError, Tab
+
+Launch = Callable[[], BrowserContext]
+
+
+@pytest.fixture
+def launch(playwright: Playwright, tmp_path: Path) -> Iterator[Launch]:
+    """Starts Chromium on one profile, again and again."""
+    contexts: list[BrowserContext] = []
+
+    def start() -> BrowserContext:
+        contexts.append(playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
+            viewport={"width": 1200, "height": 760},
+        ))
+        return contexts[-1]
+
+    yield start
+    for context in contexts:
+        try:
+            context.close()
+        except Exception:  # noqa: BLE001 - it was killed
+            continue
+
+
+def _kill(profile: Path) -> None:
+    """kill -9 of the browser process of this profile, which takes the others with it."""
+    wanted = f"--user-data-dir={profile}"
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if wanted.encode() in words and not any(word.startswith(b"--type=") for word in words):
+            os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _count(tab: Tab) -> int:
+    return int(tab.run("cat /tmp/count"))
+
+
+def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None:
+    """A process that counts, an editor with unsaved text, a pipe, a timer and two busy harts."""
+    context = launch()
+    tab = Tab(context.new_page(), server).boot("?harts=2")
+    tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /tmp/count; done) > /dev/null 2>&1 &")
+    tab.run("(sleep 20; echo fired >> /tmp/timer) > /dev/null 2>&1 &")
+    tab.run("mkfifo /tmp/pipe; (while read line; do echo got $line >> /tmp/got; done < /tmp/pipe) > /dev/null 2>&1 &")
+    tab.run("(sleep 1000 > /tmp/pipe) > /dev/null 2>&1 & echo one > /tmp/pipe")
+    tab.run("(while :; do :; done) > /dev/null 2>&1 & (while :; do :; done) > /dev/null 2>&1 &")
+    tab.type("vi /tmp/text\n")
+    tab.page.wait_for_timeout(1500)
+    tab.type("iunsaved words")
+    tab.wait_for_screen("unsaved words")
+    before = _count(tab)
+    tab.press("Sleep")
+    tab.wait_for_state("asleep")
+    errors = tab.errors
+    context.close()
+    assert errors == []
+
+    tab = Tab(launch().new_page(), server)
+    tab.open()
+    tab.wait_for_state("running")
+    assert "unsaved words" in tab.wait_for_screen("unsaved words")
+    first = _count(tab)
+    assert first >= before
+    tab.page.wait_for_timeout(1000)
+    assert _count(tab) > first
+    tab.page.keyboard.press("Escape")
+    tab.page.wait_for_timeout(1000)  # for vi, the begin of a key's name otherwise
+    tab.type(":wq\n")
+    tab.expect(PROMPT)
+    assert tab.run("cat /tmp/text") == "unsaved words\n"
+    tab.run("echo two > /tmp/pipe")
+    assert tab.run("sleep 1; cat /tmp/got").split() == ["got", "one", "got", "two"]
+    for _ in range(100):
+        if timer := tab.run("cat /tmp/timer 2>/dev/null || true"):
+            break
+        tab.page.wait_for_timeout(500)
+    assert timer == "fired\n", "the timer fired once"
+    assert int(tab.run("ps | grep -c 'R.*bash\\|R.*sh'")) >= 1
+    assert tab.errors == []
+
+
+def test_a_killed_browser_wakes_from_the_last_checkpoint(launch: Launch, server: str, tmp_path: Path) -> None:
+    _killed_and_woken(launch, server, tmp_path / "profile", 2)
+
+
+@pytest.mark.slow
+def test_a_hundred_kills(launch: Launch, server: str, tmp_path: Path) -> None:
+    _killed_and_woken(launch, server, tmp_path / "profile", 100)
+
+
+def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) -> None:
+    """Kills the browser again and again while it saves every two seconds."""
+    interval = 2
+    tab = Tab(launch().new_page(), server).boot("?harts=1")
+    tab.python(f"Machine.checkpoint_seconds = {interval}")
+    # Each line of the log names itself and a checksum; memory is written on and on.
+    tab.run("dd if=/dev/urandom of=/tmp/file bs=1k count=500 2>/dev/null; md5sum /tmp/file > /tmp/sum")
+    tab.run("(while sleep 0.2; do date +%s > /tmp/now; head -c 300000 /dev/urandom > /tmp/noise; done) > /dev/null 2>&1 &")
+    while not tab.python("machine.name"):
+        tab.page.wait_for_timeout(500)
+    for attempt in range(times):
+        tab.page.wait_for_timeout(2500 + 700 * (attempt * 7 % 5))
+        seen = int(tab.run("cat /tmp/now"))
+        killed = time.time()
+        _kill(profile)
+        tab = Tab(launch().new_page(), server)
+        tab.open("?boot=no")
+        tab.python(f"Machine.checkpoint_seconds = {interval}")
+        shelf = tab.python("[[one.name, one.time] for one in await Machine.snapshots()]")
+        assert len(shelf) == 1
+        # Two intervals, and what a busy host takes to write one.
+        assert killed - shelf[0][1] < 2 * interval + 20
+        tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
+        assert re.match(r"/tmp/file: OK", tab.run("md5sum -c /tmp/sum"))
+        assert int(tab.run("cat /tmp/now")) >= seen - 2 * interval - 20
+    assert tab.errors == []
+
+
+def test_two_tabs_never_run_one_machine(launch: Launch, server: str) -> None:
+    context = launch()
+    one = Tab(context.new_page(), server).boot("?harts=1")
+    one.run("echo of-the-first > /tmp/who")
+    one.python("await machine.hibernate('desk')")
+    one.wait_for_state("asleep")
+    one.press("Wake")
+    one.wait_for_state("running")
+    two = Tab(context.new_page(), server)
+    two.open("?boot=no")
+    with pytest.raises(PythonError, match="MachineInUse.*another tab.*fork=True"):
+        two.python("await Machine.wake('desk')")
+    two.python("machine = await Machine.wake('desk', fork=True)")
+    assert two.run("cat /tmp/who") == "of-the-first\n"
+    seeds = {tab.run("head -c 16 /dev/urandom | od -An -x") for tab in (one, two)}
+    assert len(seeds) == 2
+    with pytest.raises(PythonError, match="another machine sleeps as 'desk'"):
+        two.python("await machine.checkpoint('desk')")
+    one.page.close()
+    two.page.wait_for_timeout(500)
+    two.python("await Machine.wake('desk', show=False, platform=None)\nNone")
+    assert two.errors == []
+
+
+def test_shelf(launch: Launch, server: str, tmp_path: Path) -> None:
+    """Save, rename, export, delete, import, wake: by the panel's buttons."""
+    page = launch().new_page()
+    tab = Tab(page, server).boot("?harts=1")
+    page.on("dialog", lambda dialog: dialog.accept("renamed" if dialog.type == "prompt" else ""))
+    page.get_by_role("button", name="Shelf").click()
+    panel = page.locator("hw-shelf-panel")
+    panel.get_by_label("Name").fill("first name")
+    panel.get_by_role("button", name="Save and go on").click()
+    panel.get_by_role("heading", name="first name").wait_for()
+    assert "root@" in panel.locator("pre").inner_text()
+    tab.type("echo only-$((40+1)) in the terminal\n")
+    tab.wait_for_screen("only-41")
+    tab.press("Sleep")
+    tab.wait_for_state("asleep")
+    page.get_by_role("button", name="Close Shelf").click()
+    page.get_by_role("button", name="Shelf").click()
+    panel.get_by_role("button", name="Rename first name").click()
+    panel.get_by_role("heading", name="renamed").wait_for()
+    with page.expect_download() as download:
+        panel.get_by_role("button", name="Export renamed").click()
+    file = tmp_path / "machine.hartwell"
+    download.value.save_as(file)
+    panel.get_by_role("button", name="Delete renamed").click()
+    panel.get_by_text("No machine sleeps here yet.").wait_for()
+    panel.locator('input[type="file"]').set_input_files(file)
+    panel.get_by_role("heading", name="renamed").wait_for()
+    panel.get_by_role("button", name="Wake renamed").click()
+    tab.wait_for_state("running")
+    tab.wait_for_screen("only-41")
+    assert tab.run("echo alive") == "alive\n"
+    assert tab.errors == []
