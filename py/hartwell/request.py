@@ -126,7 +126,9 @@ async def renew(request: Request, platform: Platform) -> None:
     """
     if not request.stale:
         return
-    said = request.options or {"image": request.name}
+    said = dict(request.options)
+    if not said.keys() & {"image", "kernel", "bare"}:
+        said["image"] = request.name
     try:
         fresh = await make_request(
             platform, harts=request.plan.harts, memory=request.plan.ram_bytes, disks=(), image=said.get("image"),

@@ -62,7 +62,7 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     tab = Tab(context.new_page(), server).boot("?harts=2")
     tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /tmp/count; done) > /dev/null 2>&1 &")
     tab.run("(sleep 20; echo fired >> /tmp/timer) > /dev/null 2>&1 &")
-    tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i; done | while read n; do echo $n >> /tmp/got; done) > /dev/null 2>&1 &")
+    tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i; done | while read n; do echo $n >> /tmp/got; done) >&- 2>&- &")
     tab.run("(while :; do :; done) > /dev/null 2>&1 & (while :; do :; done) > /dev/null 2>&1 &")
     tab.type("vi /tmp/text\n")
     tab.page.wait_for_timeout(1500)
@@ -147,7 +147,7 @@ def test_two_tabs_never_run_one_machine(launch: Launch, server: str) -> None:
     one.wait_for_state("running")
     two = Tab(context.new_page(), server)
     two.open("?boot=no")
-    with pytest.raises(PythonError, match="MachineInUse.*another tab.*fork=True"):
+    with pytest.raises(PythonError, match=r"MachineInUse.*another tab.*fork=True"):
         two.python("await Machine.wake('desk')")
     two.python("machine = await Machine.wake('desk', fork=True)")
     assert two.run("cat /tmp/who") == "of-the-first\n"
