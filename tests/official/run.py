@@ -1,6 +1,6 @@
 """Runs a folder of official riscv-tests and says which fail.
 
-    .venv/bin/python tests/official/run.py FOLDER [--mode interpreter|jit|hot] [--match REGEX]
+    .venv/bin/python tests/official/run.py FOLDER [--mode interpreter|jit|threshold-1] [--match REGEX]
 
 FOLDER holds the ELF files of riscv-tests' `isa` (docs/official-suites.md says
 how to build them).  Each is what `hartwell run --bare` makes of it: a machine
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HARTWELL = ROOT / ".venv" / "bin" / "hartwell"
 SCRIPT = Path(__file__).with_name("machines.py")
 PROGRAMS = 40  # machines of one process: an engine gives some hundred shared memories back late
-MODES: dict[str, dict[str, Any]] = {"interpreter": {"jit": False}, "jit": {"jit": True}}
+MODES: dict[str, dict[str, Any]] = {"interpreter": {"jit": False}, "jit": {"jit": True}, "threshold-1": {"jit": 1}}
 
 
 def find(folder: Path, pattern: str) -> list[Path]:

@@ -1,0 +1,1 @@
+"""What is measured, against whom.  `hartwell bench [NAMES]`; docs/benchmarks.md has the method."""
