@@ -22,7 +22,6 @@ void jit_init(void)
     struct Jit *j = &MACHINE->jit;
     if (j->threshold == 0)
         j->threshold = JIT_NEVER;
-    j->slots_used = JIT_FIRST_SLOT;
 }
 
 static uint32_t counters_of(const struct Hart *h)
@@ -105,8 +104,10 @@ static bool fill_jump(struct Hart *h, uint64_t pc)
     if (page == NO_PAGE)
         return false;
     lock(&j->lock);
-    if (h->jit_epoch != j->epoch)
-        start_over(h);
+    if (h->jit_epoch != j->epoch) {
+        jit_clear_jumps(h);
+        registry_follow(h);
+    }
     const struct JitRegion *region = registry_find(h, page, pc);
     uint32_t slot = region ? region->slot : 0;
     bool there = region && registry_install(h, region->module);

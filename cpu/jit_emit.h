@@ -51,7 +51,6 @@ struct Group {
 #define HINTS 200
 #define LABELS 600
 #define LABEL_NONE 0xff
-#define EMIT_STATE offsetof
 
 struct Emit {
     struct Bytes out;
@@ -60,6 +59,7 @@ struct Emit {
     uint32_t depth;
     struct Stub stubs[STUBS];
     uint32_t stub_count;
+    uint32_t number;
     uint8_t *start;          /* of the function's body */
     uint16_t *hints;         /* offsets of branches that are seldom taken, HINTS at most */
     uint32_t hint_count;
@@ -120,6 +120,18 @@ void push_f_bits(struct Emit *e, uint32_t f);
 void set_f_bits(struct Emit *e, uint32_t f);
 void push_pc(struct Emit *e);
 
+/* jit_exit.c */
+void push_window(struct Emit *e, int32_t at); /* the address of a place in the window */
+void load_registers(struct Emit *e, RegSet set_of);
+void store_registers(struct Emit *e, RegSet set_of);
+void store_fuel(struct Emit *e);
+void push_poll(struct Emit *e);       /* i32: not 0 when the hart is to look up */
+void return_pc_if(struct Emit *e);    /* gives back L_PC where the i32 on the stack isn't 0 */
+void find_jump(struct Emit *e);       /* L_JUMP = the jump cache's entry for L_PC, or gives that back */
+void push_callee(struct Emit *e);     /* L_JUMP's region: its base parameter, its slot */
+void leave_by(struct Emit *e, uint32_t kind, RegSet dirty); /* EXIT_* */
+void emit_stub(struct Emit *e, const struct Stub *stub);
+
 /* Leaves before instruction k of the block, for the interpreter to do it. */
 void exit_slow(struct Emit *e);
 /* The same, with an i32 on the stack: whether a group's span crossed a page. */
@@ -150,9 +162,9 @@ static inline void hint_unlikely(struct Emit *e)
         e->hints[e->hint_count++] = (uint16_t)(e->out.at - e->start);
 }
 
-/* The function of a region, its size in front, and its hints; false when it
- * didn't fit. */
-bool emit_region(struct Bytes *out, struct Region *r, uint16_t *hints, uint32_t *hint_count);
+/* The function of a region, number `number` of its module, its size in front,
+ * and its hints; false when it didn't fit. */
+bool emit_region(struct Bytes *out, struct Region *r, uint32_t number, uint16_t *hints, uint32_t *hint_count);
 
 /* What generated code calls (jit_help.c): by its number in the function table. */
 uint32_t jit_csr(struct Hart *h, uint32_t what, uint64_t operand);

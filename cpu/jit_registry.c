@@ -1,6 +1,7 @@
 /* What is translated, for all harts: regions by physical address, and the
  * modules they are in, whose bytes stay in shared memory so that each hart's
- * instance can take them when it first needs one.
+ * instance can take them when it first needs one.  Bytes, modules and slots
+ * come from four segments in turn; the epoch counts the turns.
  *
  * A region remembers its pages' generations (code.c).  When one has moved on,
  * the bytes it came from are compared by hash: a patch elsewhere in the page
@@ -8,23 +9,13 @@
  */
 #include "jit_registry.h"
 
-#include "jit.h"
-#include "jit_emit.h"
+#include "jit_module.h"
 #include "mmu.h"
 
-#ifdef __wasm__
-/* Compiles `bytes` at `offset` as a module and links it into this instance's
- * table, grown to `slots`; 0 when the engine refuses. */
-__attribute__((import_module("host"), import_name("install")))
-#endif
-uint32_t host_install(uint32_t offset, uint32_t bytes, uint32_t slots);
-#ifndef __wasm__
-uint32_t host_install(uint32_t offset, uint32_t bytes, uint32_t slots)
-{
-    (void)offset, (void)bytes, (void)slots;
-    return 0;
-}
-#endif
+#define SEGMENT_BYTES (JIT_CODE_BYTES / JIT_SEGMENTS)
+#define SEGMENT_MODULES (JIT_MODULES / JIT_SEGMENTS)
+#define SEGMENT_SLOTS (JIT_SLOTS / JIT_SEGMENTS)
+#define HEAD_ROOM (512 + (8 + 5 * HINTS) * JIT_QUEUE) /* of a module, in front of its functions */
 
 static struct JitRegion *regions(void) { return (struct JitRegion *)mem_at(MACHINE->jit_regions_offset); }
 static uint32_t *buckets(void) { return (uint32_t *)mem_at(MACHINE->jit_hash_offset); }
@@ -34,10 +25,6 @@ static uint32_t key_of(uint32_t page, uint64_t pc) { return page * 2048 + (uint3
 static uint32_t *bucket_of(uint32_t key) { return &buckets()[key * 2654435761u >> 16 & (JIT_HASH - 1)]; }
 
 /* --- what a region came from ----------------------------------------------------- */
-
-struct Range {
-    uint16_t at, bytes; /* offset in the window */
-};
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -65,17 +52,6 @@ static uint64_t hash_of(const struct JitRegion *g)
     return hash_ranges((const struct Range *)mem_at(g->ranges), g->range_count, page);
 }
 
-#define RANGES_MOST 64
-
-/* What is being made into one module. */
-struct Batch {
-    struct JitRegion made[JIT_QUEUE];
-    struct Range ranges[JIT_QUEUE][RANGES_MOST];
-    uint16_t hints[JIT_QUEUE][HINTS];
-    uint32_t hint_count[JIT_QUEUE];
-    uint32_t count, insns;
-};
-
 /* --- finding ---------------------------------------------------------------------- */
 
 static bool mapped_as_was(struct Hart *h, const struct JitRegion *g, uint64_t pc)
@@ -99,6 +75,7 @@ static void unlink_region(struct JitRegion *g)
             break;
         }
     g->key = 0;
+    j->region_live--;
     g->next = j->region_free;
     j->region_free = number;
 }
@@ -184,8 +161,11 @@ bool registry_install(struct Hart *h, uint32_t number)
     struct JitHart *own = jit_hart(h);
     if (own->installed[number / 32] >> number % 32 & 1)
         return true;
-    const struct JitModule *m = &modules()[number];
+    struct JitModule *m = &modules()[number];
+    if (m->refused)
+        return false;
     if (!host_install(m->code, m->bytes, m->first_slot + m->slots)) {
+        m->refused = 1; /* and not asked again: it stays interpreted */
         MACHINE->jit.stat_refused++;
         return false;
     }
@@ -194,89 +174,17 @@ bool registry_install(struct Hart *h, uint32_t number)
     return true;
 }
 
-static void put_name(struct Bytes *b, const char *name)
+void registry_follow(struct Hart *h)
 {
-    uint32_t length = 0;
-    while (name[length])
-        length++;
-    put_u(b, length);
-    for (uint32_t k = 0; k < length; k++)
-        put(b, (uint8_t)name[k]);
-}
-
-static void put_type(struct Bytes *b, const char *parameters, uint32_t result)
-{
-    uint32_t length = 0;
-    while (parameters[length])
-        length++;
-    put(b, 0x60);
-    put_u(b, length);
-    for (uint32_t k = 0; k < length; k++)
-        put(b, parameters[k] == 'i' ? W_TYPE_I32 : W_TYPE_I64);
-    put_u(b, 1);
-    put(b, result);
-}
-
-/* Which branches are seldom taken: the custom section of the branch hinting proposal. */
-static void put_hints(struct Bytes *b, const struct Batch *made)
-{
-    uint32_t functions = 0;
-    for (uint32_t k = 0; k < made->count; k++)
-        functions += made->hint_count[k] != 0;
-    if (functions == 0)
-        return;
-    put(b, 0);
-    uint8_t *hole = put_hole(b), *start = b->at;
-    put_name(b, "metadata.code.branch_hint");
-    put_u(b, functions);
-    for (uint32_t k = 0; k < made->count; k++) {
-        if (made->hint_count[k] == 0)
-            continue;
-        put_u(b, k);
-        put_u(b, made->hint_count[k]);
-        for (uint32_t n = 0; n < made->hint_count[k]; n++) {
-            put_u(b, made->hints[k][n]);
-            put(b, 1);
-            put(b, 0);
+    struct JitHart *own = jit_hart(h);
+    const uint32_t words = SEGMENT_MODULES / 32;
+    for (uint32_t turns = 0; h->jit_epoch != atomic_get(&MACHINE->jit.epoch); turns++) {
+        if (turns == JIT_SEGMENTS) {
+            h->jit_epoch = atomic_get(&MACHINE->jit.epoch);
+            break;
         }
+        memset(&own->installed[++h->jit_epoch % JIT_SEGMENTS * words], 0, words * 4);
     }
-    fill_hole(b, hole, (uint32_t)(b->at - start));
-}
-
-/* Everything in front of the code: types, imports, functions, table slots. */
-static void put_head(struct Bytes *b, uint32_t first_slot, uint32_t count, uint32_t type)
-{
-    static const uint8_t magic[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
-    for (uint32_t k = 0; k < sizeof magic; k++)
-        put(b, magic[k]);
-    put(b, 1);
-    uint8_t *hole = put_hole(b), *start = b->at;
-    put_u(b, 3);
-    put_type(b, "iiI", W_TYPE_I64); /* TYPE_REGION */
-    put_type(b, "iiI", W_TYPE_I32); /* TYPE_HELPER */
-    put_type(b, "iiIII", W_TYPE_I64); /* TYPE_FP_HELPER */
-    fill_hole(b, hole, (uint32_t)(b->at - start));
-    put(b, 2);
-    hole = put_hole(b), start = b->at;
-    put_u(b, 2);
-    put_name(b, "env"), put_name(b, "memory"), put(b, 2), put(b, 3), put_u(b, 64), put_u(b, 65535);
-    put_name(b, "env"), put_name(b, "table"), put(b, 1), put(b, W_FUNCREF), put(b, 0), put_u(b, 1);
-    fill_hole(b, hole, (uint32_t)(b->at - start));
-    put(b, 3);
-    hole = put_hole(b), start = b->at;
-    put_u(b, count);
-    for (uint32_t k = 0; k < count; k++)
-        put_u(b, type);
-    fill_hole(b, hole, (uint32_t)(b->at - start));
-    put(b, 9);
-    hole = put_hole(b), start = b->at;
-    put_u(b, 1);
-    put_u(b, 0);
-    put(b, W_I32_CONST), put_s(b, (int32_t)first_slot), put(b, W_END);
-    put_u(b, count);
-    for (uint32_t k = 0; k < count; k++)
-        put_u(b, k);
-    fill_hole(b, hole, (uint32_t)(b->at - start));
 }
 
 /* --- translating ---------------------------------------------------------------------- */
@@ -300,30 +208,6 @@ static uint32_t ranges_of(const struct Region *r, struct Range *ranges)
 static struct Region region;
 static struct Batch batch;
 
-/* The function of this module that a call to `at` in r's window leads to, if
- * that is sure: the region there is r itself, or one made before whose pages
- * are all r's. */
-int32_t registry_callee(const struct Region *r, int32_t at)
-{
-    if (at == (int32_t)r->entry)
-        return (int32_t)batch.count;
-    if (at < 0 || at >= (int32_t)WINDOW || !(r->touched >> (at >> 12) & 1))
-        return -1;
-    uint32_t key = key_of(r->page[at >> 12], (uint64_t)at);
-    for (uint32_t k = 0; k < batch.count; k++) {
-        const struct JitRegion *g = &batch.made[k];
-        bool sure = g->key == key;
-        for (int32_t n = 0; n < (int32_t)WINDOW_PAGES && sure; n++) {
-            int32_t own = (at >> 12) + n - 1;
-            if (g->page[n].page != NO_PAGE)
-                sure = own >= 0 && own < (int32_t)WINDOW_PAGES && r->touched >> own & 1 && r->page[own] == g->page[n].page;
-        }
-        if (sure)
-            return (int32_t)k;
-    }
-    return -1;
-}
-
 /* Emits the region at pc behind what the batch has; false: not to be had. */
 static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
 {
@@ -333,7 +217,7 @@ static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
     region_flow(&region);
     struct JitRegion *g = &batch.made[batch.count];
     g->range_count = (uint16_t)ranges_of(&region, batch.ranges[batch.count]);
-    if (!g->range_count || !emit_region(code, &region, batch.hints[batch.count], &batch.hint_count[batch.count])) {
+    if (!g->range_count || !emit_region(code, &region, batch.count, batch.hints[batch.count], &batch.hint_count[batch.count])) {
         *code = before;
         return false;
     }
@@ -353,19 +237,23 @@ static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
     return true;
 }
 
-static void forget_everything(void)
+/* Goes on in the next segment, whose regions are given up. */
+static void next_segment(void)
 {
     struct Jit *j = &MACHINE->jit;
-    memset(buckets(), 0, 4 * JIT_HASH);
-    j->module_count = j->region_count = j->code_used = j->region_free = 0;
-    j->slots_used = JIT_FIRST_SLOT;
-    j->stat_evictions++;
+    uint32_t segment = (atomic_get(&j->epoch) + 1) % JIT_SEGMENTS, before = j->region_live;
+    for (uint32_t k = 0; k < j->region_count; k++)
+        if (regions()[k].key && regions()[k].module / SEGMENT_MODULES == segment)
+            unlink_region(&regions()[k]);
+    j->stat_evictions += j->region_live != before;
+    j->segment_modules = j->segment_bytes = j->segment_slots = 0;
     atomic_add(&j->epoch, 1);
 }
 
 static struct JitRegion *take_region(void)
 {
     struct Jit *j = &MACHINE->jit;
+    j->region_live++;
     if (j->region_free) {
         struct JitRegion *g = &regions()[j->region_free - 1];
         j->region_free = g->next;
@@ -375,7 +263,7 @@ static struct JitRegion *take_region(void)
 }
 
 /* From here on any hart may find them. */
-static void publish(const struct Batch *made, uint32_t module, uint32_t first_slot, uint32_t ranges_at)
+static void publish(const struct Batch *made, uint32_t module, uint32_t first_slot, uint32_t *ranges_at)
 {
     for (uint32_t k = 0; k < made->count; k++) {
         struct JitRegion *g = take_region();
@@ -383,60 +271,71 @@ static void publish(const struct Batch *made, uint32_t module, uint32_t first_sl
         *g = made->made[k];
         g->module = module;
         g->slot = first_slot + k;
-        g->ranges = ranges_at;
-        memcpy(mem_at(ranges_at), made->ranges[k], g->range_count * sizeof(struct Range));
-        ranges_at += g->range_count * (uint32_t)sizeof(struct Range);
+        g->ranges = *ranges_at;
+        memcpy(mem_at(*ranges_at), made->ranges[k], g->range_count * sizeof(struct Range));
+        *ranges_at += g->range_count * (uint32_t)sizeof(struct Range);
         g->next = *bucket;
         __atomic_store_n(bucket, number, __ATOMIC_SEQ_CST);
     }
 }
 
-/* One module of everything in the queue that can be translated.  Its
- * functions' bodies are made first, then put behind a head that knows their number. */
-void registry_translate(struct Hart *h)
+/* Makes room for a module of a whole queue. */
+static void make_room(void)
 {
-    struct Jit *j = &MACHINE->jit;
-    struct JitHart *own = jit_hart(h);
-    double began = host_clock_us();
-    uint32_t room = JIT_QUEUE * (60 * REGION_INSNS + RANGES_MOST * (uint32_t)sizeof(struct Range));
-    if (j->code_used + room > JIT_CODE_BYTES || j->module_count == JIT_MODULES ||
-        j->region_count + JIT_QUEUE > JIT_REGIONS)
-        forget_everything();
-    uint32_t base = MACHINE->jit_code_offset + j->code_used, head_room = 512 + 8 * JIT_QUEUE;
-    for (uint32_t k = 0; k < JIT_QUEUE; k++)
-        batch.hint_count[k] = 0;
-    head_room += 5 * HINTS * JIT_QUEUE;
-    struct Bytes code = {mem_at(base + head_room), mem_at(MACHINE->jit_code_offset + JIT_CODE_BYTES - RANGES_MOST * 4 * JIT_QUEUE), false};
-    uint8_t *bodies = code.at;
+    const struct Jit *j = &MACHINE->jit;
+    const uint32_t most = JIT_QUEUE * (60 * REGION_INSNS + RANGES_MOST * (uint32_t)sizeof(struct Range)) + HEAD_ROOM;
+    for (uint32_t k = 0; k < JIT_SEGMENTS; k++) {
+        if (j->segment_bytes + most <= SEGMENT_BYTES && j->segment_modules < SEGMENT_MODULES &&
+            j->segment_slots + JIT_QUEUE <= SEGMENT_SLOTS && j->region_live + JIT_QUEUE <= JIT_REGIONS)
+            return;
+        next_segment();
+    }
+}
+
+static void translate_queue(struct Hart *h, struct Bytes *code)
+{
+    const struct JitHart *own = jit_hart(h);
     batch.count = batch.insns = 0;
+    memset(batch.hint_count, 0, sizeof batch.hint_count);
     for (uint32_t k = 0; k < h->jit_queued; k++) {
         uint64_t pc = own->queue[k];
         uint32_t page = code_page(h, pc);
         if (page == own->queue_page[k] && !registry_find(h, page, pc))
-            add_region(h, &code, pc);
+            add_region(h, code, pc);
     }
     h->jit_queued = 0;
+}
+
+/* Functions' bodies are made first, then put behind a head that knows their number. */
+void registry_translate(struct Hart *h)
+{
+    struct Jit *j = &MACHINE->jit;
+    double began = host_clock_us();
+    make_room();
+    uint32_t segment = atomic_get(&j->epoch) % JIT_SEGMENTS;
+    uint32_t start = MACHINE->jit_code_offset + segment * SEGMENT_BYTES, base = start + j->segment_bytes;
+    uint32_t first_slot = JIT_FIRST_SLOT + segment * SEGMENT_SLOTS + j->segment_slots;
+    struct Bytes code = {mem_at(base + HEAD_ROOM), mem_at(start + SEGMENT_BYTES - JIT_QUEUE * (uint32_t)sizeof batch.ranges[0]), false};
+    uint8_t *bodies = code.at;
+    translate_queue(h, &code);
     if (batch.count == 0)
         return;
     uint32_t body_bytes = (uint32_t)(code.at - bodies);
     struct Bytes out = {mem_at(base), bodies, false};
-    put_head(&out, j->slots_used, batch.count, TYPE_REGION);
-    put_hints(&out, &batch);
+    module_head(&out, first_slot, batch.count, TYPE_REGION);
+    module_hints(&out, &batch);
     put(&out, 10);
-    uint8_t *hole = put_hole(&out), *start = out.at;
+    uint8_t *hole = put_hole(&out), *section = out.at;
     put_u(&out, batch.count);
-    fill_hole(&out, hole, (uint32_t)(out.at - start) + body_bytes);
+    fill_hole(&out, hole, (uint32_t)(out.at - section) + body_bytes);
     __builtin_memmove(out.at, bodies, body_bytes);
-    uint32_t bytes = (uint32_t)(out.at - (uint8_t *)mem_at(base)) + body_bytes;
-    struct JitModule *m = &modules()[j->module_count];
-    *m = (struct JitModule){base, bytes, j->slots_used, batch.count, 0, 0};
-    uint32_t ranges_at = (base + bytes + 7) & ~7u, ranges = 0;
-    for (uint32_t k = 0; k < batch.count; k++)
-        ranges += batch.made[k].range_count * (uint32_t)sizeof(struct Range);
-    publish(&batch, j->module_count, j->slots_used, ranges_at);
-    j->module_count++;
-    j->slots_used += batch.count;
-    j->code_used = (ranges_at + ranges + 7 - MACHINE->jit_code_offset) & ~7u;
+    uint32_t bytes = (uint32_t)(out.at - (uint8_t *)mem_at(base)) + body_bytes, ranges_at = (base + bytes + 7) & ~7u;
+    uint32_t number = segment * SEGMENT_MODULES + j->segment_modules++;
+    modules()[number] = (struct JitModule){base, bytes, first_slot, batch.count, 0, 0};
+    publish(&batch, number, first_slot, &ranges_at);
+    j->segment_slots += batch.count;
+    j->segment_bytes = ((ranges_at + 7) & ~7u) - start;
+    j->stat_modules++;
     j->stat_regions += batch.count;
     j->stat_insns += batch.insns;
     j->stat_bytes += bytes;
@@ -445,44 +344,15 @@ void registry_translate(struct Hart *h)
 
 /* --- the engine --------------------------------------------------------------------------- */
 
-typedef uint64_t (*FusedProbe)(struct Hart *h, uint32_t what, uint64_t a, uint64_t b, uint64_t c);
-
-/* A module with one function: f64x2.relaxed_madd of three doubles. */
-static bool fused_here(void)
-{
-    uint32_t base = MACHINE->jit_code_offset + JIT_CODE_BYTES - 1024;
-    struct Bytes b = {mem_at(base), mem_at(base + 1024), false};
-    put_head(&b, JIT_FIRST_SLOT - 1, 1, TYPE_FP_HELPER);
-    put(&b, 10);
-    uint8_t *hole = put_hole(&b), *start = b.at;
-    put_u(&b, 1);
-    uint8_t *body_hole = put_hole(&b), *body = b.at;
-    put_u(&b, 0);
-    for (uint32_t k = 2; k < 5; k++) {
-        put(&b, W_GET), put_u(&b, k), put(&b, W_F64_FROM_I64);
-        put(&b, W_SIMD), put_u(&b, 0x14);
-    }
-    put(&b, W_SIMD), put_u(&b, 0x107);
-    put(&b, W_SIMD), put_u(&b, 0x1d), put(&b, 0);
-    put(&b, W_END);
-    fill_hole(&b, body_hole, (uint32_t)(b.at - body));
-    fill_hole(&b, hole, (uint32_t)(b.at - start));
-    if (!host_install(base, (uint32_t)(b.at - (uint8_t *)mem_at(base)), JIT_FIRST_SLOT))
-        return false;
-    /* (1 + 2^-30) * (1 - 2^-30) - 1 is -2^-60; rounded in between it is 0. */
-    uint64_t sum = ((FusedProbe)(uintptr_t)(JIT_FIRST_SLOT - 1))(NULL, 0, 0x3ff0000000400000ull, 0x3fefffffff800000ull, 0xbff0000000000000ull);
-    return sum == 0xbc30000000000000ull;
-}
-
 void registry_probe(void)
 {
     struct Jit *j = &MACHINE->jit;
     lock(&j->lock);
-    uint32_t features = fused_here() ? JIT_FUSED : 0;
+    uint32_t features = module_fused() ? JIT_FUSED : 0;
     if (features != j->features) {
         j->features = features;
-        if (j->module_count)
-            forget_everything();
+        for (uint32_t k = 0; k < JIT_SEGMENTS && j->region_live; k++)
+            next_segment();
     }
     unlock(&j->lock);
 }

@@ -15,9 +15,6 @@ static inline struct JitHart *jit_hart(const struct Hart *h)
  * was translated and the pages around it are mapped as they were. */
 struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc);
 
-/* While a module is made: the number of the function that a call leads to, or -1. */
-int32_t registry_callee(const struct Region *r, int32_t at);
-
 /* Groups of accesses in this page's code often crossed pages: its regions are
  * to be made without. */
 bool registry_ungrouped(uint32_t page);
@@ -26,6 +23,10 @@ void registry_ungroup(struct Hart *h, uint32_t page);
 /* Finds out what this instance's engine does (JIT_FUSED); translations made
  * for one that does otherwise are forgotten. */
 void registry_probe(void);
+
+/* After the epoch has moved on: forgets which modules of emptied segments this
+ * instance has. */
+void registry_follow(struct Hart *h);
 
 /* Translates what the hart has queued, as one module, and registers it. */
 void registry_translate(struct Hart *h);

@@ -74,6 +74,8 @@ JIT_REGIONS = 16384  # translations at a time
 JIT_HASH = 65536  # buckets by physical pc
 JIT_MODULES = 2048  # WebAssembly modules at a time
 JIT_CODE_BYTES = 24 << 20  # their bytes
+JIT_SLOTS = 32768  # of the function table
+JIT_SEGMENTS = 4  # of all these; when there is no more room, the oldest one is emptied
 JIT_JUMPS = 8192  # entries of a hart's jump cache
 JIT_CROSSINGS = 256
 JIT_INDIRECTS = 1024
@@ -185,17 +187,18 @@ STRUCTS: dict[str, list[Field]] = {
         ("page_count", "u32"), ("entry_page", "u32"),  # index in pages of the entry's
         ("page", "JitPage", JIT_REGION_PAGES),  # consecutive virtual pages, RAM page numbers; NO_PAGE: not touched
     ],
-    "JitModule": [("code", "u32"), ("bytes", "u32"), ("first_slot", "u32"), ("slots", "u32"), ("used", "u32"), ("pad", "u32")],
+    "JitModule": [("code", "u32"), ("bytes", "u32"), ("first_slot", "u32"), ("slots", "u32"), ("refused", "u32"),
+                  ("pad", "u32")],
     # The registry, one for all harts.
     "Jit": [
         ("lock", "u32"),
         ("threshold", "u32"),  # visits of a jump's target that make it hot; NEVER: no translator
         ("instances", "u32"),  # instances of cpu.wasm that ever translated
-        ("epoch", "u32"),  # of what is registered: rises when modules are evicted
-        ("module_count", "u32"), ("region_count", "u32"), ("code_used", "u32"), ("slots_used", "u32"),
-        ("region_free", "u32"), ("features", "u32"),
-        ("first_slot", "u32"), ("pad", "u32"),
-        ("stat_regions", "u64"), ("stat_insns", "u64"), ("stat_bytes", "u64"), ("stat_time_us", "u64"),
+        ("epoch", "u32"),  # rises when a segment is emptied
+        ("segment_modules", "u32"), ("segment_bytes", "u32"), ("segment_slots", "u32"),  # used of epoch modulo JIT_SEGMENTS
+        ("region_count", "u32"), ("region_free", "u32"), ("region_live", "u32"),
+        ("features", "u32"), ("pad", "u32"),
+        ("stat_modules", "u64"), ("stat_regions", "u64"), ("stat_insns", "u64"), ("stat_bytes", "u64"), ("stat_time_us", "u64"),
         ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
         ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),  # a bit for each page, by number modulo 4096
     ],
@@ -367,6 +370,7 @@ CONSTANTS: dict[str, int] = {
     "FETCH_TLB_ENTRIES": FETCH_TLB_ENTRIES, "JOURNAL_ENTRIES": JOURNAL_ENTRIES,
     "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,
     "JIT_REGIONS": JIT_REGIONS, "JIT_HASH": JIT_HASH, "JIT_MODULES": JIT_MODULES, "JIT_CODE_BYTES": JIT_CODE_BYTES,
+    "JIT_SLOTS": JIT_SLOTS, "JIT_SEGMENTS": JIT_SEGMENTS,
     "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS, "JIT_INDIRECTS": JIT_INDIRECTS,
     "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
     "JIT_NEVER": 0xFFFF_FFFF,  # Jit.threshold

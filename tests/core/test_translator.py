@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 
 import pytest
 
@@ -67,8 +68,8 @@ SEEDS = range(24)
 STEPS = [2003, 1, 3001, 700, 17, 5000, 4099]  # instructions between two looks; some are fewer than a region may do
 
 
-def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes], int]:
-    """A program's states, a digest each, and how much of it ran in translations."""
+def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes], Counter[str]]:
+    """A program's states, a digest each, and what the translator counted."""
     core = bench.fresh_core(harts=1, threshold=threshold)
     hart = bench.Bench(core)
     hart.load(text, wild.BASE)
@@ -84,19 +85,117 @@ def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes
             for at in (wild.DATA - 0x1000, wild.DATA, wild.DATA + 0x1000, wild.DATA + 0xF000):
                 state.update(core.read(core.plan.values["ram_offset"] + at - RAM_BASE, 0x1000))
             seen.append(state.digest())
-    ran = translated(core)
-    assert get(core, "Machine.jit.stat_refused") == 0, core._own.refused
+    counted = Counter({name: get(core, f"Machine.jit.stat_{name}") for name in ("refused", "stale", "revalidated", "regions")})
+    counted["ran"] = translated(core)
+    assert not counted["refused"], core._own.refused
     core.terminate()
-    return seen, ran
+    return seen, counted
+
+
+def assert_same_course(text: str, turns: int = 4) -> Counter[str]:
+    """Off, at once and in between; what was counted at once."""
+    expected, counted = course(None, text, turns)
+    assert counted["ran"] == counted["regions"] == 0
+    for threshold in (40, ONCE):
+        got, counted = course(threshold, text, turns)
+        first = next((k for k, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b), None)
+        assert first is None, f"threshold {threshold}: differs after look {first}"
+        assert counted["ran"] > 1000
+    return counted
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_translated_or_not_a_program_takes_the_same_course(seed: int) -> None:
-    text = wild.Wild(seed).text
-    expected, none = course(None, text)
-    assert none == 0
-    for threshold in (ONCE, 40):
-        got, ran = course(threshold, text)
-        first = next((k for k, (a, b) in enumerate(zip(expected, got, strict=True)) if a != b), None)
-        assert first is None, f"threshold {threshold}: differs after look {first}"
-        assert ran > 1000
+    assert_same_course(wild.Wild(seed).text)
+
+
+# Adds 1 to the immediate of the instruction at `patched`, every 1,000 calls of f.
+CHANGES = """
+    li t2, 0x100000
+main: li s2, 1000
+loop: call f
+    addi s2, s2, -1
+    bnez s2, loop
+    la t0, patched
+    lw t1, 0(t0)
+    add t1, t1, t2
+    sw t1, 0(t0)
+    fence.i
+    j main
+f: {} addi a0, a0, 1
+    ret
+    .align 6
+{} nop
+"""
+
+
+def test_code_that_changes_is_translated_anew() -> None:
+    counted = assert_same_course(CHANGES.format("patched:", ""), 12)
+    assert counted["stale"] > 3
+
+
+def test_a_change_beside_a_region_costs_a_comparison() -> None:
+    counted = assert_same_course(CHANGES.format("", "patched:"), 12)
+    assert counted["revalidated"] > 3
+    assert counted["stale"] == 0
+
+
+def test_accesses_that_cross_pages_are_checked_one_by_one() -> None:
+    """A group of accesses whose span never lies in one page."""
+    text = f"li s0, {wild.DATA + 0xFF8}; again: ld a0, 0(s0); ld a1, 8(s0); addi a0, a0, 3; sd a0, 8(s0); sd a1, 0(s0); j again"
+    assert_same_course(text)
+
+
+LOOP = "li a1, 0; again: addi a1, a1, 1; xor a0, a0, a1; j again"
+
+
+def test_what_one_hart_translated_serves_the_other() -> None:
+    core = bench.fresh_core(harts=2, threshold=40)
+    hart = bench.Bench(core)
+    hart.load(LOOP)
+    for index in range(2):
+        hart.start(hart=index)
+        hart.x_set("a0", 0, index)
+        for _ in range(4):
+            core.call("hart_run", index, 5000, EXACT)
+        if index == 0:
+            made = get(core, "Machine.jit.stat_insns")
+    assert made == get(core, "Machine.jit.stat_insns") > 0
+    assert get(core, "Hart.stat_jit_insns", 1) > 10_000
+    assert hart.x("a0", 0) == hart.x("a0", 1)
+
+
+def test_an_instance_that_is_new_takes_the_modules_in() -> None:
+    """As after a worker's death: the memory knows of translations, the table doesn't."""
+    core = bench.fresh_core(harts=1, threshold=ONCE)
+    hart = bench.Bench(core)
+    hart.load(LOOP)
+    hart.start()
+    for _ in range(3):
+        core.call("hart_run", 0, 5000, EXACT)
+    before, made = translated(core), get(core, "Machine.jit.stat_modules")
+    core.renew()
+    core.call("hart_run", 0, 5000, EXACT)
+    assert translated(core) > before + 3000
+    assert get(core, "Machine.jit.stat_modules") == made
+    assert get(core, "Hart.instret", 0) == 20_000
+    assert hart.x("a1") == (20_000 - 1 + 2) // 3
+
+
+def test_a_guest_that_makes_code_without_end_stays_bounded() -> None:
+    core = bench.fresh_core(harts=1, threshold=ONCE)
+    hart = bench.Bench(core)
+    functions = CONSTANTS["JIT_MODULES"] + 100
+    code = hart.load("; ".join(f"f{k}: addi a0, a0, {k % 1000}; jr a1" for k in range(functions)))
+    hart.load("stay: j stay", bench.Bench.DATA)
+    sums = 0
+    for k in [*range(functions), 0, 1, 2]:
+        hart.start(code[f"f{k}"])
+        hart.x_set("a0", 0)
+        hart.x_set("a1", code[f"f{k}"])
+        core.call("hart_run", 0, 2, EXACT)
+        core.call("hart_run", 0, 600, EXACT)
+        sums += hart.x("a0") == 301 * (k % 1000)
+    assert sums == functions + 3
+    assert get(core, "Machine.jit.stat_evictions") >= 1
+    assert get(core, "Machine.jit.region_live") <= CONSTANTS["JIT_MODULES"]

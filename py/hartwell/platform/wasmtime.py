@@ -236,6 +236,10 @@ class WasmtimeCore:
         except (wasmtime.Trap, wasmtime.WasmtimeError) as error:
             raise HartwellError(f"{export}{arguments} in cpu.wasm: {error}") from None
 
+    def renew(self) -> None:
+        """Another instance in place of the supervisor's, as if its thread had died; for tests."""
+        self._own = _Thread(self._engine, self._memory, MAX_HARTS)
+
     # --- harts -------------------------------------------------------------------
 
     async def start_harts(self) -> None:
