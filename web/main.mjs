@@ -17,6 +17,7 @@ import { parseOptions, pythonCall } from "./options.mjs";
 import { FilesPanel } from "./panels/files.mjs";
 import { HartsPanel } from "./panels/harts.mjs";
 import { MachinePanel } from "./panels/machine.mjs";
+import { NetworkPanel } from "./panels/network.mjs";
 import { NumbersPanel } from "./panels/numbers.mjs";
 import { PythonPanel } from "./panels/python.mjs";
 import { ShelfPanel } from "./panels/shelf.mjs";
@@ -158,7 +159,7 @@ function start() {
   new Rest(supervisor, () => state);
   takeDrops(consoleElement, page);
   dock.leave = () => consoleElement.focus();
-  dock.connect(page, [ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NumbersPanel]);
+  dock.connect(page, [ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NetworkPanel, NumbersPanel]);
   find("hw-keys").connect(consoleElement);
   consoleElement.focus();
 

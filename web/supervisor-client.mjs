@@ -91,6 +91,18 @@ export class Supervisor extends EventTarget {
   }
 
   /**
+   * Asks a web server of the guest's.
+   *
+   * @param {{port: number, method: string, path: string, headers: [string, string][]}} request
+   * @param {Uint8Array} [body]
+   * @returns {Promise<{status: number, headers: [string, string][], body: Uint8Array}>}
+   */
+  async http(request, body) {
+    const { value, data } = await this.#ask({ type: "http", request, body });
+    return { ...value, body: data };
+  }
+
+  /**
    * Shares a folder of the person's as /mnt/host/NAME.
    *
    * @param {string} name

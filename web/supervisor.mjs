@@ -9,6 +9,7 @@ import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
 import { HandleFolder, savedFolder } from "./folders.mjs";
 import { startNetwork } from "./network/start.mjs";
+import { request } from "./network/request.mjs";
 import { startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
@@ -80,6 +81,9 @@ const host = {
   store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: STATIC.href }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** Where serve.py has Debian's archive. */
+  mirror: new URL("mirror/", new URL(".", location.href)).href,
+  request,
   /** Where serve.py's relay to the internet is. */
   relay: new URL("ws/network", new URL(".", location.href)).href.replace(/^http/, "ws"),
   /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
@@ -158,7 +162,7 @@ async function start() {
   const signal = new Int32Array(interrupt);
   pyodide.setInterruptBuffer(signal);
   pyodide.globals.set("_host", host);
-  const { ask, cancel, write, resize, attach, upload, download: give, exportFile, importFile } = pyodide
+  const { ask, cancel, write, resize, attach, upload, download: give, http, exportFile, importFile } = pyodide
     .runPython(SET_UP, { filename: "<glue>" })
     .toJs({ dict_converter: Object.fromEntries });
 
@@ -185,6 +189,11 @@ async function start() {
       const [json, bytes] = type === "upload" ? await upload(message.path, message.data) : await give(message.path);
       const answer = JSON.parse(json);
       const data = Uint8Array.from(bytes); // of its own, so that it can be given away
+      post({ type: "traceback" in answer ? "error" : "result", id, ...answer, data }, [data.buffer]);
+    } else if (type === "http") {
+      const [json, bytes] = await http(JSON.stringify(message.request), message.body ?? new Uint8Array());
+      const answer = JSON.parse(json);
+      const data = Uint8Array.from(bytes);
       post({ type: "traceback" in answer ? "error" : "result", id, ...answer, data }, [data.buffer]);
     } else if (type === "python") {
       const answer = JSON.parse(await ask(message.code, message.show === true));
@@ -221,6 +230,7 @@ def _set_up(host):
         "attach": lambda name, folder, writable: supervisor.attach(
             name, HandleFolder(HostFolder(folder), writable=writable)),
         "upload": lambda path, data: answers.file(supervisor.upload(path, data.to_bytes())),
+        "http": lambda request, body: answers.file(supervisor.http(request, body.to_bytes())),
         "download": lambda path: answers.file(supervisor.download(path)),
     }
 

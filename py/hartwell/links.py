@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from hartwell.devices.ninep import NinepDevice
 from hartwell.devices.virtio import VirtioDevice
-from hartwell.devices.vsock import VsockDevice
+from hartwell.devices.vsock import Stream, VsockDevice
 from hartwell.files import Files, make_share
+from hartwell.http import PROXY_PORT
 from hartwell.layout import MAX_VIRTIO
 from hartwell.net import Network, parse_segments
 from hartwell.ninep.backend import Folder
@@ -68,6 +69,7 @@ class Links:
         if not machine._request.bare:
             machine.vsock.attach(core, VSOCK_SLOT)
             devices.append(machine.vsock)
+            machine.vsock.listen(PROXY_PORT, self._serve_proxy)
             slots.append(VSOCK_SLOT)
         if self._folder is not None:
             device = NinepDevice(self._folder, SHARE_TAG)
@@ -75,6 +77,12 @@ class Links:
             devices.append(device)
             slots.append(SHARE_SLOT)
         return devices, sorted(slots)
+
+    async def _serve_proxy(self, stream: Stream) -> None:
+        # Here, since the set-up imports this package where h11 is not yet.
+        from hartwell.http.proxy import Proxy
+
+        await Proxy(self._place.request, self._place.mirror).serve(stream)
 
     def start(self) -> None:
         """The harts are about to run, for the first time or after a wake.  What was

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hartwell import boot, hibernation, statistics
 from hartwell import platform as platforms
@@ -39,6 +39,9 @@ from hartwell.ninep.backend import Folder
 from hartwell.platform import Core, Platform
 from hartwell.request import BARE_SLOTS, Request, Source, make_request, renew, said
 from hartwell.snapshot.saver import Saver
+
+if TYPE_CHECKING:
+    from hartwell.http.client import Answer
 
 TICK_SECONDS = 0.5  # between two "state" events
 PAUSE_SECONDS = 5.0  # a hart comes to its next instruction within microseconds; a core may be busy
@@ -320,6 +323,15 @@ class Machine(Replayable, Inspection):
         if self._agent is None or not self.alive:
             raise MachineStopped(f"{command!r}: the machine is {self.state}; boot it first")
         return await self._agent.run(command, timeout)
+
+    async def http(
+        self, port: int, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> Answer:
+        """Asks a web server in the guest, by vsock: .status, .headers, .body.
+        ConnectionRefused where no program listens on that port."""
+        from hartwell.http.client import request  # the set-up imports this package where h11 is not yet
+
+        return await request(self.vsock, port, method, path, headers or {}, body)
 
     def statistics(self) -> dict[str, Any]:
         """Counters of harts and devices; see hartwell.statistics."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from hartwell import files, platform
 from hartwell.errors import MachineStopped
+from hartwell.http import client
 from hartwell.machine import Machine
 from hartwell.ninep.backend import Folder
 from hartwell.platform import Platform
@@ -102,6 +103,16 @@ async def upload(path: str, data: bytes) -> str:
 async def download(path: str) -> bytes:
     """A file for the person, or a folder as a tar archive."""
     return await _shown().files.download(path)
+
+
+async def http(request: str, body: bytes) -> tuple[str, bytes]:
+    """The page asks a web server of the guest's: JSON of port, method, path,
+    headers; JSON of status and headers comes back, and the body."""
+    asked = json.loads(request)
+    answer = await client.request(
+        _shown().vsock, int(asked["port"]), asked["method"], asked["path"], [(n, v) for n, v in asked["headers"]], body
+    )
+    return json.dumps({"status": answer.status, "headers": answer.headers}), answer.body
 
 
 def _shown() -> Machine:

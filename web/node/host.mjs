@@ -97,6 +97,9 @@ const host = {
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
   /** Where a relay to the internet is, by an option of `hartwell run --net`. */
   relay: "",
+  mirror: "",
+  // Nothing here bounds what a fetch reaches, as the browser's rules do.
+  request: null,
   /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
   network: (core, json, heard) =>
     startNetwork((listen) => spawnWorker("../network/worker.mjs", listen, "network"), core.module, core, json, heard),

@@ -119,8 +119,12 @@ class Policy:
             return any(rule.matches(int(ipaddress.IPv4Address("127.0.0.1")), port) for rule in self.allowed)
         if any(rule.matches(target, port) for rule in self.allowed):
             return True
-        address = ipaddress.IPv4Address(target)
-        return not any(address in network for network in _SPECIAL) and target not in self._own
+        return self.public(target)
+
+    def public(self, address: int) -> bool:
+        """Is it of the public internet, and not this host's?"""
+        where = ipaddress.IPv4Address(address)
+        return not any(where in network for network in _SPECIAL) and address not in self._own
 
     def describe(self) -> str:
         """In words, for the page."""

@@ -90,6 +90,10 @@ class NetworkWorker(Protocol):
 class Platform(Protocol):
     """The place itself."""
 
+    request: Callable[..., Any] | None
+    """hartwell.http.proxy.Fetch by the browser; None where nothing bounds what it reaches."""
+    mirror: str
+    """Where the page's server has Debian's archive; "" where it does not."""
     relay: str
     """The address of a relay to the internet; "" where there is none."""
 

@@ -156,6 +156,8 @@ class JavaScriptPlatform:
         self.host = host
         self.name = str(host.name)
         self.relay = str(host.relay or "")
+        self.mirror = str(host.mirror or "")
+        self.request = self._request if host.request else None
         self.store: Store | None = JavaScriptStore(host.store)
         self.shown_bytes = 0
 
@@ -175,6 +177,14 @@ class JavaScriptPlatform:
             return JavaScriptCore(plan, await self.host.create(json.dumps(numbers)))
         except JsException as error:
             raise NotSupported(str(error.message)) from None
+
+    async def _request(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> JavaScriptResponse:
+        try:
+            return JavaScriptResponse(await self.host.request(method, url, json.dumps(headers), to_js(body)))
+        except JsException as error:
+            raise HartwellError(
+                f"{url}: the browser could not fetch it ({error.message}); it may not exist, or not allow other sites (CORS)"
+            ) from None
 
     async def fetch(self, source: str) -> Blob:
         """A name below ``static/``, a path (Node) or a URL, with progress."""
@@ -234,6 +244,22 @@ class JavaScriptNetwork:
         self._heard.destroy()
 
 
+class JavaScriptResponse:
+    """What the browser's fetch gave (`http.proxy.Response`)."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.status, self.url = int(response.status), str(response.url)
+        self.headers = [(name, value) for name, value in json.loads(response.headers)]
+
+    async def read(self) -> bytes:
+        """The next piece of the body, b"" at its end."""
+        try:
+            return bytes((await self._response.read()).to_bytes())
+        except JsException as error:
+            raise ConnectionResetError(str(error.message)) from None
+
+
 class HostFolder:
     """A folder of web/folders.mjs, in the shape that ninep.handles wants."""
 
@@ -271,7 +297,7 @@ class Answers:
         except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt past a task reaches the event loop
             return json.dumps(in_words(error))
 
-    async def file(self, work: Awaitable[bytes | str]) -> Any:
+    async def file(self, work: Awaitable[bytes | str | tuple[str, bytes]]) -> Any:
         """As `ask`, for bytes: a JavaScript array of the JSON and the bytes."""
         try:
             value = await work
@@ -279,6 +305,8 @@ class Answers:
             return to_js([json.dumps(in_words(error)), b""])
         if isinstance(value, str):
             return to_js([json.dumps({"json": value}), b""])
+        if isinstance(value, tuple):
+            return to_js([json.dumps({"json": value[0]}), value[1]])
         return to_js([json.dumps({}), value])
 
     def cancel(self) -> None:

@@ -335,7 +335,8 @@ class WasmtimePlatform:
         """There is none."""
         return None
 
-    relay = ""
+    relay = mirror = ""
+    request = None
 
     def __init__(
         self, cpu: str | Path, static: str | Path, on_event: Callable[[str, Mapping[str, Any]], None] | None = None

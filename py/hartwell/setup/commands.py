@@ -64,6 +64,7 @@ def serve(arguments: list[str] | None = None) -> int:
         with Server(options.host, options.port) as server:
             set_up(options.mirror, Progress())
             server.endpoints |= sockets
+            server.mirror = options.mirror
             return _serve(server, not options.no_open)
 
     return reported(act)

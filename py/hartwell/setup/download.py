@@ -72,7 +72,7 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
     if have == size:
         return
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with _opener(url).open(request, timeout=TIMEOUT) as answer:
+    with opener(url).open(request, timeout=TIMEOUT) as answer:
         if have and getattr(answer, "status", None) != 206:
             have = 0
         with part.open("ab" if have else "wb") as file:
@@ -86,7 +86,7 @@ def _fetch(url: str, part: Path, size: int, progress: Progress) -> None:
         raise ConnectionError(f"the connection ended after {size_words(have)} of {size_words(size)}")
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
+def opener(url: str) -> urllib.request.OpenerDirector:
     """Opens with apt's proxy where it has one, else with what the environment says."""
     scheme = url.split(":")[0]
     proxy = apt_proxy(scheme) if scheme in ("http", "https") else None

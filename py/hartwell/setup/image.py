@@ -9,10 +9,12 @@ instructions more.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from hartwell.setup import deb, kmod, packages, paths
+from hartwell.setup import build, deb, kmod, packages, paths
 from hartwell.setup.cpio import Tree
 from hartwell.setup.steps import (
     Progress,
@@ -33,6 +35,10 @@ NAME = "shell"
 # The kernel's self-tests of ciphers, its jitter source and the fixing-up of
 # trace events are 80 % of the instructions of a boot, and no one misses them here.
 APPEND = "console=ttyS0 cryptomgr.notests initcall_blacklist=jent_mod_init,trace_eval_init"
+HELPER_FLAGS = [
+    "-target", "riscv64-freestanding-none", "-mcpu=baseline_rv64", "-O2", "-std=gnu11", "-ffreestanding", "-nostdlib",
+    "-static", "-fno-sanitize=all", "-fno-stack-protector", "-Wall", "-Wextra", "-Werror", "-Wl,-s",
+]
 DESCRIPTION = "Debian's kernel with bash and busybox in memory"
 
 _LIBRARIES = "usr/lib/riscv64-linux-gnu/"
@@ -69,8 +75,9 @@ def wanted_modules(text: str) -> dict[str, bool]:
 
 def key() -> str:
     files = [path for path in (GUEST / "root").rglob("*") if path.is_file()]
-    return digest("shell image 2", APPEND, repr(PARTS), repr(_LINKS), repr(_FOLDERS),
-                  digest_files([*files, GUEST / "modules", packages.LOCK], GUEST))
+    files += [*(GUEST / "helpers").glob("*.c"), GUEST / "modules", packages.LOCK]
+    return digest("shell image 2", APPEND, repr(PARTS), repr(_LINKS), repr(_FOLDERS), *HELPER_FLAGS,
+                  digest_files(files, GUEST))
 
 
 def step(mirror: str | None) -> Step:
@@ -152,9 +159,23 @@ def base_tree(files: dict[str, Path]) -> Tree:
             # Scripts are told by their first line: a checkout may have lost the bit.
             data = source.read_bytes()
             tree.file(name, data, 0o755 if data.startswith(b"#!") else 0o644)
+    tree.file("usr/sbin/vsock-forward", build_helper(), 0o755)
     # The kernel opens it for the first process, before anything is mounted.
     tree.device("dev/console", 5, 1)
     return tree
+
+
+def build_helper(name: str = "vsock-forward") -> bytes:
+    """A program of guest/helpers, for the guest: static, and without a C library."""
+    with scratch_folder(IMAGES / name) as folder:
+        made = folder / name
+        command = [*build.compiler(), *HELPER_FLAGS, str(GUEST / "helpers" / f"{name}.c"), "-o", str(made)]
+        cache = str(build.CPU / "build" / "zig")
+        environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if result.returncode:
+            raise SetupError(f"guest/helpers/{name}.c: the compiler stopped:\n{result.stderr.strip()}")
+        return made.read_bytes()
 
 
 def _add_parts(tree: Tree, package: Path, parts: tuple[str, ...]) -> None:

@@ -25,10 +25,15 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import BinaryIO
 
-from hartwell.setup import paths, websocket
+from hartwell.setup import archive, guests, paths, websocket
 from hartwell.setup.steps import SetupError
 
 DEFAULT_PORT = 8000
+_HOP = {
+    "connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length", "host", "accept-encoding",
+    "proxy-authorization", "proxy-connection", "date", "server",
+}
+_ISOLATION = {"cross-origin-embedder-policy", "cross-origin-resource-policy", "cross-origin-opener-policy"}
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
@@ -110,12 +115,24 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
 
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # for guests' servers
+
     def _answer(self, with_body: bool) -> None:
         if not self.server.knows(self.headers.get("Host", "")):
             self._say(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to the address that serve.py printed only.\n")
             return
+        # Before WebSockets: a guest's page is of a host's origin, but of no page of this server's.
+        if guest := guests.HOST.fullmatch(host_of(self.headers.get("Host", ""))):
+            self._ask_guest(int(guest[1]), guest[2])
+            return
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self._open_websocket()
+            return
+        if self.command not in ("GET", "HEAD"):
+            self._say(HTTPStatus.NOT_IMPLEMENTED, "There is nothing here to send anything to.\n")
+            return
+        if self.path.startswith(archive.PREFIX):
+            self._pass_on(with_body)
             return
         file = find_file(self.path, self.server.web, self.server.static)
         try:
@@ -145,6 +162,49 @@ class Handler(BaseHTTPRequestHandler):
                 raise refused
         except websocket.Refusal as refusal:
             self._say(refusal.status, refusal.text, {**refusal.headers, "Connection": "close"})
+
+    def _ask_guest(self, port: int, name: str) -> None:
+        """A web server of a guest's (guests.py); nothing of this server's is at those names."""
+        try:
+            size = int(self.headers.get("Content-Length", "0"))
+        except ValueError:
+            size = -1
+        if self.headers.get("Transfer-Encoding") or not 0 <= size <= guests.LARGEST_BODY:
+            self._say(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body of known length, at most {guests.LARGEST_BODY} bytes.\n")
+            return
+        body = self.rfile.read(size)
+        asked = [(key, value) for key, value in self.headers.items() if key.lower() not in _HOP]
+        answer = self.server.guests.ask(name, port, self.command, self.path, asked, body)
+        self.send_response_only(answer.status)
+        for key, value in answer.headers:
+            if key.lower() not in _HOP | _ISOLATION and "\r" not in value and "\n" not in value:
+                self.send_header(key, value)
+        # The page that shows it is isolated and of another origin.
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.send_header("Cross-Origin-Resource-Policy", "cross-origin")
+        if answer.status >= 200 and answer.status not in (204, 304):
+            self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD" and answer.status not in (204, 304):
+            self.wfile.write(answer.body)
+
+    def _pass_on(self, with_body: bool) -> None:
+        """A file of Debian's archive, to pages of this server's."""
+        if self.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+            self._say(HTTPStatus.FORBIDDEN, "The archive is for this server's own pages.\n")
+            return
+        path = self.path[len(archive.PREFIX) :].split("?")[0]
+        try:
+            with archive.open_file(self.server.mirror, path, self.headers, not with_body) as (status, headers, body):
+                self.close_connection = "Content-Length" not in headers  # its end is the body's
+                # Whatever it says of itself, it is nothing for this page to run.
+                self._head(HTTPStatus(status), {**headers, "Content-Type": "application/octet-stream"})
+                while with_body and (block := body.read(1 << 18)):
+                    self.wfile.write(block)
+        except FileNotFoundError:
+            self._say(HTTPStatus.NOT_FOUND, "There is no such file.\n")
+        except SetupError as error:
+            self._say(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
     def _give(self, file: BinaryIO, suffix: str, with_body: bool) -> None:
         facts = os.fstat(file.fileno())
@@ -220,7 +280,10 @@ class Server(socketserver.ThreadingTCPServer):
         """Raises SetupError when the address can't be had; port None is the default one, 0 any free one."""
         self.web = web or paths.ROOT / "web"
         self.static = static or paths.STATIC
-        self.endpoints: dict[str, websocket.Endpoint] = {}
+        self.mirror: str | None = None
+        """The Debian mirror to pass on, if not that of this machine's apt."""
+        self.guests = guests.Guests()
+        self.endpoints: dict[str, websocket.Endpoint] = {guests.PATH: self.guests.endpoint()}
         """WebSockets by path; add to it before or while the server runs."""
         self.token = secrets.token_urlsafe(16)
         """What programs that are no browsers show to get a WebSocket."""
