@@ -60,9 +60,9 @@ def test_a_page_of_the_guests_is_shown_and_stays_in_its_frame(served: Tab) -> No
     shown = panel.frame_locator("iframe")
     heading = shown.get_by_role("heading", name="Hello from the guest")
     heading.wait_for()
-    assert heading.evaluate("e => getComputedStyle(e).color") == "rgb(1, 2, 3)"
     shown.get_by_text("reaches the page: no").wait_for()
-    shown.get_by_text("data: 42").wait_for()
+    shown.get_by_text("data: 42").wait_for()  # a script that waits for the style sheet has run
+    assert heading.evaluate("e => getComputedStyle(e).color") == "rgb(1, 2, 3)"
     shown.get_by_role("button", name="Send").click()
     shown.get_by_text("posted word=hi").wait_for()
     with page.context.expect_page() as tab:  # the same, in a tab of its own
