@@ -45,6 +45,10 @@ def run(tab: Tab, command: str) -> str:
     return str(result[1])
 
 
+def open_files(tab: Tab) -> None:
+    tab.page.get_by_role("navigation", name="Panels").get_by_role("button", name="Files").click()
+
+
 def test_python_and_the_guest_see_the_same_files(shared: Tab) -> None:
     shared.python(f"await machine.files.write('/mnt/host/data', bytes(range(256)) * {len(DATA) // 256})")
     assert run(shared, "sha256sum </mnt/host/data").split()[0] == hashlib.sha256(DATA).hexdigest()
@@ -76,7 +80,7 @@ def test_what_is_dropped_on_the_console_is_in_the_guest(shared: Tab) -> None:
 
 def test_the_files_panel_gives_files_and_folders(shared: Tab, tmp_path: Path) -> None:
     run(shared, "mkdir -p /mnt/host/out/inner; printf content >/mnt/host/out/inner/file")
-    shared.page.keyboard.press("Alt+Shift+Digit3")
+    open_files(shared)
     panel = shared.page.locator("hw-files-panel")
     row = panel.locator("tr", has_text="out/")
     with shared.page.expect_download() as download:
@@ -98,7 +102,7 @@ def test_the_files_panel_gives_files_and_folders(shared: Tab, tmp_path: Path) ->
 
 def test_a_folder_of_the_persons_to_read_and_to_write(shared: Tab) -> None:
     page = shared.page
-    page.keyboard.press("Alt+Shift+Digit3")
+    open_files(shared)
     panel = page.locator("hw-files-panel")
     for name, writable in (("fixed", False), ("open", True)):
         page.evaluate(PICK, name)

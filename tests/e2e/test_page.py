@@ -98,7 +98,7 @@ def test_without_a_machine_the_page_offers_start(tab: Tab) -> None:
 
 def test_python_console(tab: Tab) -> None:
     tab.open("?boot=no")
-    tab.page.keyboard.press("Alt+Shift+Digit2")
+    tab.page.keyboard.press("Alt+Shift+Digit3")
     panel = tab.page.locator("hw-python-panel")
     keys = tab.page.keyboard
 
@@ -137,7 +137,7 @@ def test_python_console(tab: Tab) -> None:
 def test_panels_open_and_close_by_keyboard_and_mouse(tab: Tab) -> None:
     tab.open("?boot=no")
     strip = tab.page.get_by_role("navigation", name="Panels")
-    for number, name in enumerate(["Machine", "Python", "Files", "Harts", "Network", "Numbers"], start=1):
+    for number, name in enumerate(["Shelf", "Machine", "Python", "Files", "Harts", "Network", "Numbers"], start=1):
         tab.page.keyboard.press(f"Alt+Shift+Digit{number}")
         assert tab.page.get_by_role("region", name=name).is_visible()
         assert strip.get_by_role("button", name=name).get_attribute("aria-expanded") == "true"
