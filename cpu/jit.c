@@ -9,6 +9,7 @@ typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base
 #define MARKED 0xffff /* a counter at this trips at every visit: there is a region */
 
 #define CROSSINGS_BORNE 100
+#define LONGEST_IN_QUEUE 50000 /* instructions; a module costs 0.1 ms whatever it holds, so better few */
 
 #ifdef __wasm__
 /* Which instance of cpu.wasm this is: what is in its table, memory can't tell. */
@@ -72,7 +73,8 @@ void jit_begin(struct Hart *h)
         h->jit_queued = 0;
         start_over(h);
     }
-    if (h->jit_queued && atomic_get(&j->lock) == 0) {
+    bool due = h->jit_queued >= JIT_QUEUE / 2 || (h->jit_queued && h->instret >= h->jit_due);
+    if (due && atomic_get(&j->lock) == 0) {
         lock(&j->lock);
         registry_translate(h);
         unlock(&j->lock);
@@ -92,6 +94,8 @@ static void queue(struct Hart *h, uint64_t pc, uint32_t page)
             return;
     if (h->jit_queued == JIT_QUEUE)
         return;
+    if (h->jit_queued == 0)
+        h->jit_due = h->instret + (jit_threshold() < 100 ? 0 : LONGEST_IN_QUEUE);
     own->queue[h->jit_queued] = pc;
     own->queue_page[h->jit_queued++] = page;
 }

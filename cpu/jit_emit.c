@@ -152,6 +152,7 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     return_pc_if(e);
     const struct JitBlock *to = &e->r->blocks[b->next[1]];
     load_registers(e, to->live_in);
+    forget_fp(e);
     if (to->order <= b->order || to->forward_edges > 1) {
         e->valid = to->live_in;
         if (to->order <= b->order) {

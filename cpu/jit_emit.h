@@ -10,7 +10,7 @@
  * va of the entry's page.  Registers follow, as far as the region uses them. */
 enum {
     L_HART, L_DEPTH, L_BASE,
-    L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_FPOK, /* i32; READ and WRITE: TLB tables */
+    L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ and WRITE: TLB tables */
     L_HOST, /* GROUP_HOSTS of them */
     L_PC = L_HOST + 6, L_VA, L_D, L_WORD,            /* i64 */
     L_REGISTERS,
@@ -71,7 +71,7 @@ struct Emit {
     uint8_t group_of[REGION_INSNS]; /* of the block's instructions; GROUPS: none */
     uint32_t k;     /* instruction of the block that is being emitted */
     RegSet valid;   /* registers whose locals hold their values */
-    uint32_t fp_known; /* in this block: 0 nothing, 1 FS is on, 2 FS is dirty, 3 and rounding and NX are as the fast path needs */
+    uint32_t fp_known; /* in this block: 0 nothing, 1 FS is on, 2 all that need_fp() sees to */
 };
 
 static inline void op(struct Emit *e, uint32_t code) { put(&e->out, code); }
@@ -150,7 +150,8 @@ void emit_store(struct Emit *e, const struct JitInsn *n);
 void emit_amo(struct Emit *e, const struct JitInsn *n);
 
 /* jit_fp.c */
-void need_fp(struct Emit *e);      /* FS dirty, or leaves */
+void need_fp(struct Emit *e);      /* FS dirty and the rest known, or leaves */
+void forget_fp(struct Emit *e);    /* after a call, or a CSR was written */
 void need_fp_on(struct Emit *e);   /* FS not off, or leaves */
 void emit_fp(struct Emit *e, const struct JitInsn *n);
 

@@ -48,19 +48,6 @@ void need_fp_on(struct Emit *e)
     e->fp_known = 1;
 }
 
-void need_fp(struct Emit *e)
-{
-    if (e->fp_known >= 2)
-        return;
-    LOAD_HART(e, W_I64_LOAD, 3, mstatus);
-    push64(e, MSTATUS_FS);
-    op(e, W_I64_AND);
-    push64(e, MSTATUS_FS);
-    op(e, W_I64_NE);
-    exit_slow_if(e);
-    e->fp_known = 2;
-}
-
 /* L_FPOK = rounding is to nearest and NX is set. */
 static void look_up_flags(struct Emit *e)
 {
@@ -73,18 +60,40 @@ static void look_up_flags(struct Emit *e)
     set(e, L_FPOK);
 }
 
-/* Arithmetic: also that frm holds a rounding mode. */
-static void need_rounding(struct Emit *e)
+/* FS dirty, frm a rounding mode, L_FPOK known; or leaves.  Asked of the hart
+ * once, L_FPKNOWN remembers it until something may have changed it. */
+void need_fp(struct Emit *e)
 {
-    need_fp(e);
-    if (e->fp_known >= 3)
+    if (e->fp_known >= 2)
         return;
+    get(e, L_FPKNOWN);
+    op(e, W_I32_EQZ);
+    hint_unlikely(e);
+    open(e, W_IF, LABEL_NONE);
+    LOAD_HART(e, W_I64_LOAD, 3, mstatus);
+    push64(e, MSTATUS_FS);
+    op(e, W_I64_AND);
+    push64(e, MSTATUS_FS);
+    op(e, W_I64_NE);
     LOAD_HART(e, W_I32_LOAD, 2, frm);
     push32(e, 5);
     op(e, W_I32_GE_U);
+    op(e, W_I32_OR);
     exit_slow_if(e);
     look_up_flags(e);
-    e->fp_known = 3;
+    push32(e, 1);
+    set(e, L_FPKNOWN);
+    close(e);
+    e->fp_known = 2;
+}
+
+void forget_fp(struct Emit *e)
+{
+    e->fp_known = 0;
+    if (e->r->used >> 32) {
+        push32(e, 0);
+        set(e, L_FPKNOWN);
+    }
 }
 
 /* --- operands ---------------------------------------------------------------------- */
@@ -226,7 +235,7 @@ static void finish_d(struct Emit *e, const struct JitInsn *n)
 /* Sums of finite numbers are never inexact when they are tiny; products and quotients may be. */
 static void arithmetic_d(struct Emit *e, const struct JitInsn *n, uint32_t code, bool finite_only)
 {
-    need_rounding(e);
+    need_fp(e);
     push_d(e, n->i.rs1);
     if (code != F64_SQRT)
         push_d(e, rs2_of(n));
@@ -238,7 +247,7 @@ static void arithmetic_d(struct Emit *e, const struct JitInsn *n, uint32_t code,
 
 static void arithmetic_s(struct Emit *e, const struct JitInsn *n, uint32_t code, bool finite_only)
 {
-    need_rounding(e);
+    need_fp(e);
     push_s(e, n->i.rs1);
     if (code != F32_SQRT)
         push_s(e, rs2_of(n));
@@ -258,7 +267,7 @@ static void arithmetic_s(struct Emit *e, const struct JitInsn *n, uint32_t code,
  * twice differs only on the middle between two singles (cpu/fp_fused.c). */
 static void fused_s(struct Emit *e, const struct JitInsn *n, bool negate_product, bool negate_addend)
 {
-    need_rounding(e);
+    need_fp(e);
     push_s(e, n->i.rs1);
     op(e, F64_PROMOTE);
     push_s(e, rs2_of(n));
@@ -292,7 +301,7 @@ static void fused_s(struct Emit *e, const struct JitInsn *n, bool negate_product
 /* By relaxed SIMD, which the start-up probe found to round once. */
 static void fused_d(struct Emit *e, const struct JitInsn *n, bool negate_product, bool negate_addend)
 {
-    need_rounding(e);
+    need_fp(e);
     if (!(MACHINE->jit.features & JIT_FUSED)) {
         push32(e, 1);
         exact_if(e, n, false);
@@ -320,7 +329,6 @@ static void fused_d(struct Emit *e, const struct JitInsn *n, bool negate_product
 static void compare_d(struct Emit *e, const struct JitInsn *n, uint32_t code, bool to_x)
 {
     need_fp(e);
-    need_rounding(e); /* L_FPOK must be known to the slow arm */
     push_d(e, n->i.rs1);
     push_d(e, rs2_of(n));
     op(e, code);
@@ -339,7 +347,7 @@ static void compare_d(struct Emit *e, const struct JitInsn *n, uint32_t code, bo
 
 static void compare_s(struct Emit *e, const struct JitInsn *n, uint32_t code, bool to_x)
 {
-    need_rounding(e);
+    need_fp(e);
     push_s(e, n->i.rs1);
     push_s(e, rs2_of(n));
     op(e, code);
@@ -365,7 +373,7 @@ static void compare_s(struct Emit *e, const struct JitInsn *n, uint32_t code, bo
 /* From integers; `inexact` when the result may have to be rounded. */
 static void from_integer(struct Emit *e, const struct JitInsn *n, uint32_t code, bool word, bool single, bool inexact)
 {
-    need_rounding(e);
+    need_fp(e);
     push_x(e, n->i.rs1);
     if (word)
         op(e, W_I32_WRAP);
@@ -385,7 +393,7 @@ static void from_integer(struct Emit *e, const struct JitInsn *n, uint32_t code,
 /* To a signed integer, rounded to nearest or towards zero, in range. */
 static void to_integer(struct Emit *e, const struct JitInsn *n, uint32_t rounding, bool single, bool word)
 {
-    need_rounding(e);
+    need_fp(e);
     if (single) {
         push_s(e, n->i.rs1);
         op(e, F64_PROMOTE);
@@ -415,7 +423,7 @@ static void to_integer(struct Emit *e, const struct JitInsn *n, uint32_t roundin
 
 static void between_formats(struct Emit *e, const struct JitInsn *n, bool to_single)
 {
-    need_rounding(e);
+    need_fp(e);
     if (to_single) {
         push_d(e, n->i.rs1);
         op(e, F32_DEMOTE);
@@ -439,7 +447,7 @@ static void between_formats(struct Emit *e, const struct JitInsn *n, bool to_sin
 
 static void exactly(struct Emit *e, const struct JitInsn *n)
 {
-    need_rounding(e);
+    need_fp(e);
     push32(e, 1);
     exact_if(e, n, false);
     finish(e, n);

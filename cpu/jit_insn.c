@@ -56,7 +56,7 @@ static void emit_csr(struct Emit *e, const struct JitInsn *n)
     LOAD_HART(e, W_I64_LOAD, 3, jit_value);
     set_x(e, i->rd);
     if (write) {
-        e->fp_known = 0;
+        forget_fp(e);
         if (e->r->uses_memory) { /* SUM may have changed */
             LOAD_HART(e, W_I32_LOAD, 2, tlb_read);
             set(e, L_READ);

@@ -342,6 +342,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_end", "u64"),  # instret = jit_end - jit_fuel while generated code runs
         ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32"),
         ("jit_exit", "u32"), ("jit_pad", "u32"),  # the last slow exit's L_EXIT
+        ("jit_due", "u64"),  # instret at which the queue is translated though it isn't full
         ("fetch_seen", "u64", 64),  # a filter of va pages fetched from since the last flush
         # statistics
         ("stat_jit_entries", "u64"), ("stat_jit_slow", "u64"), ("stat_jit_missed", "u64"), ("stat_jit_polls", "u64"),
