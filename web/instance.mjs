@@ -21,8 +21,12 @@ function installer(memory, table) {
   const bytes = new Uint8Array(memory.buffer);
   /** @type {{env: Record<string, WebAssembly.Memory | WebAssembly.Table>}} */
   const imports = { env: { memory } };
+  // The first module asks whether the engine has relaxed SIMD (module_fused in cpu/jit_module.c): "no" is an answer.
+  let probing = true;
   /** @type {(offset: number, count: number, slots: number) => number} */
   return (offset, count, slots) => {
+    const probe = probing;
+    probing = false;
     try {
       const own = table();
       // Growing costs milliseconds for large tables, so not often.
@@ -33,7 +37,7 @@ function installer(memory, table) {
       new WebAssembly.Instance(module, imports);
       return 1;
     } catch (error) {
-      console.warn(`translation of ${count} bytes refused:`, error);
+      if (!(probe && error instanceof WebAssembly.CompileError)) console.warn(`translation of ${count} bytes refused:`, error);
       return 0;
     }
   };

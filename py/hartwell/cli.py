@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,7 +124,16 @@ def _node(options: dict[str, Any]) -> int:
     # Node.js 20 has WebSocket behind this switch; newer ones have it anyway.
     switches = ["--experimental-websocket", "--no-warnings"]
     command = [str(node.find()), *switches, str(ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
-    return subprocess.run(command, check=False).returncode
+    with subprocess.Popen(command) as process:
+        # Who ends this command ends the machine: Node may not go on without it.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        try:
+            status = process.wait()
+        except BaseException:
+            process.kill()
+            raise
+    return 128 - status if status < 0 else status
 
 
 def _list_images(_: argparse.Namespace) -> int:

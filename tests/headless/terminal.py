@@ -24,6 +24,7 @@ class Terminal:
         self._process = subprocess.Popen(
             [COMMAND, "run", *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
+        self.pid = self._process.pid
         self.text = ""
         self._read = 0
         self._changed = threading.Condition()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,13 @@ def test_bare_program_gives_its_status(tmp_path: Path) -> None:
 )
 def test_what_it_refuses(arguments: list[str], says: str) -> None:
     assert says in refused(*arguments)
+
+
+def test_ending_the_command_ends_the_machine() -> None:
+    with run("--append", "quiet") as terminal:
+        terminal.expect(PROMPT, BOOT_SECONDS)
+        children = Path(f"/proc/{terminal.pid}/task/{terminal.pid}/children").read_text().split()
+        assert len(children) == 1
+        terminal.close()
+        assert terminal.end() == 128 + signal.SIGTERM
+        assert not Path(f"/proc/{children[0]}").exists()

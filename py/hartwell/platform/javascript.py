@@ -78,7 +78,7 @@ class JavaScriptCore:
     def failure(self) -> str | None:
         """Why a hart's worker ended by itself (a trap in cpu.wasm), else None."""
         text = self._core.failure
-        return None if text is None else str(text)
+        return text if isinstance(text, str) else None  # null comes as jsnull
 
     def read(self, offset: int, count: int) -> bytes:
         """Bytes of linear memory; BadAddress is the caller's business, outside is an IndexError."""
