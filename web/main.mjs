@@ -14,6 +14,7 @@ import "./progress.mjs";
 import "./status.mjs";
 
 import { parseOptions, pythonCall } from "./options.mjs";
+import { DebugPanel } from "./panels/debug.mjs";
 import { FilesPanel } from "./panels/files.mjs";
 import { HartsPanel } from "./panels/harts.mjs";
 import { MachinePanel } from "./panels/machine.mjs";
@@ -159,7 +160,7 @@ function start() {
   new Rest(supervisor, () => state);
   takeDrops(consoleElement, page);
   dock.leave = () => consoleElement.focus();
-  dock.connect(page, [ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NetworkPanel, NumbersPanel]);
+  dock.connect(page, [ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NetworkPanel, NumbersPanel, DebugPanel]);
   find("hw-keys").connect(consoleElement);
   consoleElement.focus();
 

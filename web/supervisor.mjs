@@ -7,6 +7,7 @@
 
 import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
+import { bridge } from "./gdb-bridge.mjs";
 import { HandleFolder, savedFolder } from "./folders.mjs";
 import { startNetwork } from "./network/start.mjs";
 import { request } from "./network/request.mjs";
@@ -89,6 +90,8 @@ const host = {
   /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
   network: (core, json, heard) =>
     startNetwork((listen) => spawnWorker("network/worker.mjs", listen, "network"), core.module, core, json, heard),
+  /** @type {(port: number, connect: any) => Promise<number>} gdb's port, by way of serve.py */
+  gdb: (port, connect) => bridge(new URL("ws/gdb", new URL(".", location.href)), port, connect),
   /** @param {string} source a name below static/, or a URL */
   fetch: async (source) => {
     const url = /^[a-z]+:\/\//i.test(source) ? new URL(source) : new URL(source, STATIC);

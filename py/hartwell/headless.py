@@ -22,7 +22,7 @@ _early = bytearray()  # typed before the machine was there
 async def main(place: Platform, options: dict[str, Any]) -> int:
     """Boots with `options` (arguments of Machine.boot; "resize": [cols, rows];
     "share": {"writable": bool} of the folder that the glue has mounted; "gdb":
-    the port that it listens on) and stays until the machine stops; the process's exit status.
+    a port for gdb) and stays until the machine stops; the process's exit status.
 
     With "script" there is no machine at first: that Python is run, with
     top-level await and with `Machine` in its names, as on the page; "arguments"
@@ -44,7 +44,11 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
         print(f"hartwell: {type(error).__name__}: {error}", file=sys.stderr)
         return REFUSED
     if gdb is not None:
-        print(f"hartwell: for gdb: target remote 127.0.0.1:{gdb}", file=sys.stderr, flush=True)
+        try:
+            print(f"hartwell: for gdb: {await machine.gdb(gdb)}", file=sys.stderr, flush=True)
+        except HartwellError as error:
+            print(f"hartwell: --gdb {gdb}: {error}", file=sys.stderr)
+            return REFUSED
     machine.console.write(bytes(_early))
     _early.clear()
     code = await machine.wait()

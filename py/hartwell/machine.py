@@ -26,6 +26,7 @@ from hartwell.devices.virtio import VirtioDevice
 from hartwell.devices.vsock import VsockDevice
 from hartwell.errors import HartwellError, MachineStopped
 from hartwell.files import Files
+from hartwell.gdb.port import GdbPort
 from hartwell.harts import Hart
 from hartwell.history.recording import Recording
 from hartwell.history.replay import Replayable
@@ -53,7 +54,7 @@ _WORDS = {name: field(f"Machine.{name}").offset for name in (
 _STOP = {CONSTANTS[f"STOP_{name}"]: name for name in ("POWEROFF", "REBOOT", "EXIT", "CRASH")}
 
 
-class Machine(Replayable, Inspection):
+class Machine(Replayable, Inspection, GdbPort):
     """A RISC-V computer.  Made by `await Machine.boot(...)`."""
 
     shown: ClassVar[Machine | None] = None
@@ -432,7 +433,7 @@ class Machine(Replayable, Inspection):
             bits = core.and_(bell, 0)
             served = False if self.history else self._work()
             if bits & CONSTANTS["DOORBELL_DEBUG"]:
-                self.debugger.rung()
+                _guarded(self.debugger.rung)
             if bits & CONSTANTS["DOORBELL_STOP"] or core.load(_WORDS["stop_reason"]):
                 break
             if served and core.block(rings, count, LINGER_SECONDS):
@@ -553,10 +554,10 @@ def _write_plan(core: Core, request: Request, threshold: int) -> None:
     core.store(field("Machine.firmware").offset, CONSTANTS["FIRMWARE_GUEST" if guest else "FIRMWARE_BUILTIN"])
 
 
-def _guarded(serve: Callable[[], bool]) -> bool:
+def _guarded(serve: Callable[[], bool | None]) -> bool:
     """A device's mistake is printed; the machine and the other devices go on."""
     try:
-        return serve()
+        return bool(serve())
     except Exception:  # noqa: BLE001 - anybody may write a device
         import traceback
 

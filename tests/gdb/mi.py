@@ -41,7 +41,7 @@ class Gdb:
         self.log: list[str] = []
         self._token = 0
         self._stops: list[str] = []
-        self._text = ""
+        self.text = ""  # what the last command printed
         threading.Thread(target=self._read, daemon=True).start()
         for setting in ("pagination off", "confirm off", "remotetimeout 20", "mi-async on"):
             self.do(f"-gdb-set {setting}")
@@ -59,7 +59,7 @@ class Gdb:
         assert self._process.stdin
         self._process.stdin.write(f"{self._token}{command}\n")
         self._process.stdin.flush()
-        self._text = ""
+        self.text = ""
         wanted = f"{self._token}^"
         line = self._until(lambda line: line.startswith(wanted), limit)
         if line.startswith(wanted + "error"):
@@ -70,7 +70,7 @@ class Gdb:
         """What a console command prints."""
         quoted = command.replace("\\", "\\\\").replace('"', '\\"')
         self.do(f'-interpreter-exec console "{quoted}"', limit)
-        return self._text
+        return self.text
 
     def value(self, expression: str) -> str:
         """An expression's value, as gdb writes it."""
@@ -113,7 +113,7 @@ class Gdb:
             if line.startswith("*stopped"):
                 self._stops.append(line)
             if line[:1] in "~@" and line[1:2] == '"':
-                self._text += unquote(line[1:])
+                self.text += unquote(line[1:])
             if found(line):
                 return line
 

@@ -159,7 +159,10 @@ def test_interrupt_reset_and_detach(gdb: Gdb, target: Target) -> None:
     gdb.do("-target-detach")
     assert target.machine.debugger.breakpoints == ()
     before = target.call(lambda: target.machine.harts[0].instret)
-    time.sleep(0.2)
+    for _ in range(200):
+        time.sleep(0.05)
+        if target.call(lambda: target.machine.harts[0].instret) > before:
+            break
     assert target.machine.state == "running"
     assert target.call(lambda: target.machine.harts[0].instret) > before
 
@@ -217,8 +220,10 @@ def test_non_stop(target: Target, program: Path) -> None:
         assert (stop["reason"], stop["thread-id"]) == ("breakpoint-hit", "1")
         instret = lambda: target.call(lambda: [hart.instret for hart in target.machine.harts])  # noqa: E731
         before = instret()
-        time.sleep(0.2)
-        after = instret()
+        for _ in range(200):
+            time.sleep(0.05)
+            if (after := instret())[1] > before[1]:
+                break
         assert after[0] == before[0]
         assert after[1] > before[1]
         gdb.do("-thread-select 1")

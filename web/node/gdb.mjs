@@ -35,7 +35,7 @@ export function listen(port, connect) {
     socket.on("close", () => wire.close());
   });
   return new Promise((resolve, reject) => {
-    server.on("error", (error) => reject(new Error(`--gdb ${port}: ${error.message}`)));
+    server.on("error", (error) => reject(new Error(`port ${port} of this computer can't be had: ${error.message}`)));
     server.listen({ port, host: "127.0.0.1" }, () => {
       server.unref(); // the machine's end is the process's, with or without it
       resolve(/** @type {import("node:net").AddressInfo} */ (server.address()).port);

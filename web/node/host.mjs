@@ -121,6 +121,8 @@ const host = {
    * @param {string} json
    */
   emit: (kind, json) => heard(kind, json),
+  /** gdb's port. */
+  gdb: listen,
   /** Python's ear for events such as "state". @param {(kind: string, json: string) => void} handler */
   onEvent: (handler) => void (heard = handler),
 };
@@ -215,9 +217,8 @@ async function main() {
   host.relay = relay ?? "";
   if (share) pyodide.mountNodeFS(SHARE, share.folder);
   pyodide.globals.set("_host", host);
-  const { run, write, connect } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });
+  const { run, write } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });
   listenToKeys(write);
-  if (options.gdb !== undefined) options.gdb = await listen(options.gdb, connect);
   leave(await run(JSON.stringify(options)));
 }
 
@@ -225,14 +226,12 @@ const SET_UP = `
 def _set_up(host):
     import json
     import hartwell.headless as headless
-    from hartwell.platform import javascript_gdb
     from hartwell.platform.javascript import JavaScriptPlatform
 
     platform = JavaScriptPlatform(host)
     return {
         "run": lambda options: headless.main(platform, json.loads(options)),
         "write": lambda data: headless.write(data.to_bytes()),
-        "connect": javascript_gdb.connect,
     }
 
 _set_up(globals().pop("_host"))

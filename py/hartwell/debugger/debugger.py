@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from hartwell.debugger import stops
+from hartwell.debugger.backtrace import backtrace
 from hartwell.debugger.control import Control
 from hartwell.debugger.points import Breakpoint, Kind, Point, Points, Watchpoint
 from hartwell.debugger.stops import Stop
@@ -92,9 +93,11 @@ class Debugger:
         self.points.add(point)
         self._write(point)
 
-    def clear(self, *points: Point) -> None:
-        """Takes these away; all when none is named."""
+    def clear(self, *points: Point, number: int | None = None) -> None:
+        """Takes these away, or the one of that number; all when none is named."""
         chosen: tuple[Point, ...] = points or (*self.breakpoints, *self.watchpoints)
+        if number is not None:
+            chosen = tuple(point for point in chosen if point.number == number)
         for point in chosen:
             self.points.remove(point)
         if chosen:
@@ -152,6 +155,11 @@ class Debugger:
         self.control.step(hart, count)
         self._stop = self.at(hart) or Stop("step", hart, self.harts[hart].pc)
         return self._stop
+
+    def backtrace(self, hart: int = 0) -> list[int]:
+        """pc and return addresses, innermost first, by frame pointers."""
+        self._check(hart)
+        return backtrace(self.view, self.harts[hart])
 
     def found(self) -> list[Stop]:
         """What every hart, and the devices, stand at now."""

@@ -6,8 +6,6 @@ system can be named.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from hartwell.gdb.packets import PACKET_BYTES
 from hartwell.gdb.words import BAD_PACKET, BadPacket, number, raw
 
@@ -16,21 +14,15 @@ _NAME = "/hartwell/kernel"
 
 
 class Files:
-    """make: the bytes of an ELF file with the guest kernel's symbols, b"" without any."""
+    """data: an ELF file with the guest kernel's symbols, b"" when there is none."""
 
-    def __init__(self, make: Callable[[], bytes] = lambda: b"") -> None:
-        self._make = make
-        self._data: bytes | None = None
+    def __init__(self, data: bytes = b"") -> None:
+        self._data = data
         self._open: set[int] = set()
 
     def program(self) -> str:
         """The file's name, "" when there is none."""
-        return _NAME if self._bytes() else ""
-
-    def _bytes(self) -> bytes:
-        if not self._data:
-            self._data = self._make()
-        return self._data
+        return _NAME if self._data else ""
 
     def answer(self, packet: bytes) -> bytes:
         """One vFile packet."""
@@ -57,7 +49,7 @@ class Files:
         return b""
 
     def _do_open(self, name: str, flags: int) -> bytes:
-        if name != _NAME or not self._bytes():
+        if name != _NAME or not self._data:
             return _failure(NOT_FOUND)
         if flags & 3:
             return _failure(READ_ONLY)
@@ -71,7 +63,7 @@ class Files:
         if handle not in self._open:
             return _failure(BAD_FILE)
         # Escapes may double what we send.
-        part = self._bytes()[offset : offset + min(count, PACKET_BYTES // 2 - 32)]
+        part = self._data[offset : offset + min(count, PACKET_BYTES // 2 - 32)]
         return b"F%x;" % len(part) + part
 
     def _stat(self, handle: int) -> bytes:
@@ -80,7 +72,7 @@ class Files:
         # struct stat of the protocol: big-endian, 64 bytes; size is the 64-bit word at 28.
         stat = bytearray(64)
         stat[8:12] = (0o100444).to_bytes(4, "big")
-        stat[28:36] = len(self._bytes()).to_bytes(8, "big")
+        stat[28:36] = len(self._data).to_bytes(8, "big")
         return b"F40;" + bytes(stat)
 
 

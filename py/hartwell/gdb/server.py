@@ -50,6 +50,8 @@ class Server:
     def __init__(self, machine: Callable[[], Machine | None]) -> None:
         self._machine = machine
         self.session: Session | None = None
+        self.symbols = b""
+        """An ELF file for a gdb that asks what program runs here."""
 
     def connect(self, send: Callable[[bytes], None]) -> Session | None:
         """A session for a gdb that came; None when there is one already, or no
@@ -57,5 +59,5 @@ class Server:
         machine = self._machine()
         if machine is None or not machine.alive or (self.session and not self.session.closed):
             return None
-        self.session = Session(machine.debugger, send, MachineCommands(machine), Files())
+        self.session = Session(machine.debugger, send, MachineCommands(machine), Files(self.symbols))
         return self.session

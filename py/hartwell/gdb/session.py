@@ -7,6 +7,7 @@ Non-stop: each hart stops alone, and is told of by notifications.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 
 from hartwell.debugger import Breakpoint, Debugger, Stop, Watchpoint
@@ -83,7 +84,8 @@ class Session:
                     self._send(b"+")
                 self._answer(event.data)
             elif isinstance(event, Interrupt):
-                self._interrupt()
+                with contextlib.suppress(HartwellError):  # harts that don't come to rest: gdb may ask again
+                    self._interrupt()
             elif isinstance(event, Damaged):
                 if self._no_ack:
                     self._reply(BAD_PACKET)
@@ -455,8 +457,8 @@ class Session:
         if self._non_stop:
             self._stop_harts(range(self.debugger.control.count), INTERRUPTED)
         elif self._running:
-            self._running.clear()
             self.debugger.control.pause()
+            self._running.clear()
             found = self.debugger.found()
             self._report(found[0] if found else Stop("pause", self.hart, self.debugger.harts[self.hart].pc))
 

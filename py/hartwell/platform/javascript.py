@@ -21,8 +21,9 @@ from typing import Any
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
 
 from hartwell.errors import HartwellError, NotSupported
+from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, MemoryPlan
-from hartwell.platform import Blob, Core, NetworkWorker
+from hartwell.platform import Blob, Core, NetworkWorker, javascript_gdb
 from hartwell.platform.javascript_store import JavaScriptStore
 from hartwell.platform.store import Store
 
@@ -204,6 +205,13 @@ class JavaScriptPlatform:
     def address(self, name: str) -> str:
         """The URL, or path, of a name below ``static/``."""
         return str(self.host.address(name))
+
+    async def listen_for_gdb(self, port: int, server: Server) -> int:
+        """Opens a port of this computer for gdb; which one it is."""
+        try:
+            return int(await self.host.gdb(port, create_proxy(lambda send: javascript_gdb.connect(server, send))))
+        except JsException as error:
+            raise NotSupported(str(error.message)) from None
 
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""

@@ -8,13 +8,10 @@ from pyodide.ffi import to_js  # type: ignore[import-not-found]
 
 from hartwell.gdb.server import Server
 from hartwell.gdb.session import Session
-from hartwell.machine import Machine
-
-_server = Server(lambda: Machine.shown)
 
 
 class Wire:
-    """One connection to the shown machine."""
+    """One connection."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -29,7 +26,7 @@ class Wire:
         self._session.close()
 
 
-def connect(send: Any) -> Wire | None:
+def connect(server: Server, send: Any) -> Wire | None:
     """A new connection; None when it is refused.  `send` takes a Uint8Array."""
-    session = _server.connect(lambda data: send(to_js(data)))
+    session = server.connect(lambda data: send(to_js(data)))
     return Wire(session) if session else None

@@ -27,6 +27,8 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from hartwell.errors import HartwellError, NotSupported
+from hartwell.gdb import tcp
+from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, RING_BASE, STACK_BASE, STACK_SIZE, MemoryPlan, field
 from hartwell.platform import Blob, Core, NetworkWorker
 from hartwell.platform.store import Store
@@ -380,6 +382,15 @@ class WasmtimePlatform:
     def address(self, name: str) -> str:
         """The path of a name below ``static/``."""
         return str(self.static / name)
+
+    async def listen_for_gdb(self, port: int, server: Server) -> int:
+        """Opens a port of this computer for gdb; which one it is."""
+        try:
+            listening = await tcp.listen(server, port)
+        except OSError as error:
+            raise NotSupported(f"port {port} of this computer can't be had: {error.strerror}; take another") from None
+        found: int = listening.sockets[0].getsockname()[1]
+        return found
 
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""

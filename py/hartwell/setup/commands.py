@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from hartwell.errors import HartwellError
-from hartwell.setup import build, image, node, npm, passt, paths, relay, venv, wheels
+from hartwell.setup import build, gdb_bridge, image, node, npm, passt, paths, relay, venv, wheels
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
 from hartwell.setup.websocket import Endpoint
@@ -72,7 +72,7 @@ def serve(arguments: list[str] | None = None) -> int:
 
 def endpoints(options: argparse.Namespace) -> dict[str, Endpoint]:
     """The WebSockets that serve.py offers to the page, by path."""
-    return {relay.PATH: relay.from_options(options).endpoint()}
+    return {relay.PATH: relay.from_options(options).endpoint(), gdb_bridge.PATH: gdb_bridge.endpoint()}
 
 
 def _serve(server: Server, browser: bool) -> int:

@@ -76,6 +76,12 @@ class Kallsyms:
             first -= 1
         return min((self.at(index) for index in range(first, last + 1)), key=_rank)
 
+    def plain(self) -> Iterator[tuple[str, str, int]]:
+        """(letter, name, address) of all, several times quicker than as Symbols."""
+        for index, offset in enumerate(self._offsets):
+            kind, name = self._decode(index)
+            yield kind, name, self._base + offset
+
     def named(self, name: str) -> list[Symbol]:
         """All symbols of that name, in order of their addresses."""
         low, high = 0, len(self)

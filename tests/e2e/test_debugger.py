@@ -1,0 +1,106 @@
+"""The Debug panel, and gdb at the page's machine by way of serve.py."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import urllib.parse
+
+import pytest
+
+from tests.e2e.tab import Tab
+from tests.gdb.mi import Gdb
+
+
+@pytest.fixture
+def panel(machine_tab: Tab):  # type: ignore[no-untyped-def]
+    """The open panel; the machine runs, with nothing set, before and afterwards."""
+    machine_tab.page.locator("hw-dock nav button[data-panel=debug]").click()
+    yield machine_tab.page.locator("hw-debug-panel")
+    machine_tab.python("machine.debugger.clear()\nif machine.state == 'paused': machine.resume()")
+    machine_tab.page.locator("hw-dock nav button[data-panel=debug]").click()
+    machine_tab.wait_for_state("running")
+
+
+def test_pause_step_and_look_around(machine_tab: Tab, panel) -> None:  # type: ignore[no-untyped-def]
+    panel.get_by_role("button", name="Pause").click()
+    machine_tab.wait_for_state("paused")
+    pc = machine_tab.python("f'{machine.harts[0].pc:016x}'")
+    panel.locator("table[data-name=code] tr.here", has_text=pc).wait_for()
+    assert panel.locator("table[data-name=registers] tr").count() == 32
+    panel.get_by_role("button", name="Step", exact=True).click()
+    panel.get_by_text(re.compile("^step on hart 0 at 0x")).wait_for()
+    after = machine_tab.python("f'{machine.harts[0].pc:016x}'")
+    assert after != pc
+    panel.locator("table[data-name=code] tr.here", has_text=after).wait_for()
+    panel.locator("[data-name=goto] input").fill("0x10")
+    panel.get_by_role("button", name="Show").click()
+    panel.get_by_text("nothing is mapped there now").wait_for()
+
+
+def test_a_breakpoint_from_the_panel(machine_tab: Tab, panel) -> None:  # type: ignore[no-untyped-def]
+    """In the kernel's entry for traps, which every system call comes by."""
+    vector = machine_tab.python("hex(machine.harts[0].csr['stvec'])")
+    panel.locator("[data-name=set] input").fill(vector)
+    panel.get_by_role("button", name="Set").click()
+    machine_tab.wait_for_state("paused")
+    panel.get_by_text(f"breakpoint on hart 0 at {vector}").wait_for()
+    assert machine_tab.python("hex(machine.harts[0].pc)") == vector
+    panel.get_by_role("button", name="Clear").click()
+    panel.get_by_role("button", name="Resume").click()
+    machine_tab.wait_for_state("running")
+    assert machine_tab.run("echo $((6*7))").strip() == "42"
+
+
+def test_gdb_at_the_page(machine_tab: Tab, panel) -> None:  # type: ignore[no-untyped-def]
+    """One click, the line that is shown, and a gdb that nobody changed."""
+    machine_tab.python("import hartwell.gdb.port; hartwell.gdb.port.GdbPort.gdb.__defaults__ = (0,)")
+    panel.get_by_role("button", name="Let gdb connect").click()
+    line = panel.locator("[data-name=line]", has_text="target remote 127.0.0.1:")
+    line.wait_for()
+    gdb = Gdb()
+    try:
+        gdb.do("-gdb-set architecture riscv:rv64")
+        gdb.do(f"-target-select remote {line.inner_text().split()[-1]}")
+        gdb.stopped()
+        machine_tab.wait_for_state("paused")
+        vector = gdb.number("$stvec")
+        gdb.do(f"-break-insert *{vector:#x}")
+        assert int(gdb.go()["addr"], 16) == vector
+        assert gdb.number("$pc") == vector
+        gdb.do("-break-delete")
+        gdb.do("-exec-continue")
+        machine_tab.wait_for_state("running")
+        gdb.do("-exec-interrupt")
+        gdb.stopped()
+        gdb.do("-target-detach")
+    finally:
+        gdb.close()
+    machine_tab.wait_for_state("running")
+    assert machine_tab.run("echo goes on").strip() == "goes on"
+
+
+def test_the_bridge_refuses_foreign_pages(machine_tab: Tab) -> None:
+    """A WebSocket of another origin gets no port."""
+    address = urllib.parse.urlsplit(machine_tab.address)
+    for origin in ("http://evil.example", "null", f"http://localhost.evil.example:{address.port}"):
+        with socket.create_connection((str(address.hostname), address.port or 80), 10) as connection:
+            connection.sendall(
+                f"GET /ws/gdb?port=0 HTTP/1.1\r\nHost: {address.netloc}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
+                "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+            )
+            assert b" 403 " in connection.recv(1000).split(b"\r\n")[0]
+
+
+def test_a_port_that_is_taken(machine_tab: Tab) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        answer = machine_tab.python(
+            f"try:\n    found = await machine.gdb({port})\n"
+            "except Exception as error:\n    found = [type(error).__name__, str(error)]\nfound"
+        )
+    assert answer[0] == "NotSupported", json.dumps(answer)
+    assert str(port) in answer[1]

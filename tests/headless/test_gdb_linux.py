@@ -1,0 +1,122 @@
+"""gdb at Debian's kernel, with symbols from the guest's own memory; the translator is on."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gdb.mi import Gdb, GdbError
+from tests.headless.terminal import BOOT_SECONDS, PROMPT, Terminal, run
+from tests.headless.test_gdb import port_of
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def linux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Terminal, Gdb, Path]]:
+    """Two harts, stopped at their first instruction, with a gdb; and the program
+    of user.c, which the guest has as /mnt/host/user."""
+    folder = tmp_path_factory.mktemp("share")
+    built = folder / "user"
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-linux-musl", "-g", "-O0", "-static",
+               "-o", str(built), str(HERE / "user.c")]
+    subprocess.run(command, check=True, timeout=300)
+    with run("--harts", "2", "--memory", "512M", "--gdb", "0", "--halt", "--share", folder) as terminal:
+        gdb = Gdb()
+        gdb.do(f"-target-select remote 127.0.0.1:{port_of(terminal)}", 120)
+        gdb.stopped()
+        yield terminal, gdb, built
+        gdb.close()
+
+
+def callers(gdb: Gdb) -> list[str]:
+    """Names of the frames, innermost first; gdb ends with an error where the
+    kernel's assembly begins."""
+    with contextlib.suppress(GdbError):
+        gdb.say("bt 8")
+    return re.findall(r"^#\d+ .*?(\w+) \(", gdb.text, re.MULTILINE)
+
+
+def test_a_kernel_function_at_boot(linux: tuple[Terminal, Gdb, Path]) -> None:
+    """Before its page tables are on, by a name from its own memory."""
+    _, gdb, _ = linux
+    gdb.do("-break-insert -t -h *start_kernel")
+    stop = gdb.go(limit=BOOT_SECONDS)
+    assert stop["func"] == "start_kernel"
+    assert gdb.number("$priv") == 1
+    assert gdb.number("$satp") >> 60 in (8, 9)
+
+
+def test_to_the_prompt_and_interrupt_an_idle_machine(linux: tuple[Terminal, Gdb, Path]) -> None:
+    terminal, gdb, _ = linux
+    gdb.do("-exec-continue")
+    terminal.expect(PROMPT, BOOT_SECONDS)
+    gdb.do("-exec-interrupt")
+    gdb.stopped()
+    threads = gdb.say("info threads")
+    assert "hart 0, " in threads
+    assert "hart 1, " in threads
+
+
+def test_a_kernel_function_on_either_hart_with_its_callers(linux: tuple[Terminal, Gdb, Path]) -> None:
+    terminal, gdb, _ = linux
+    gdb.do("-break-insert do_sys_openat2")
+    gdb.do("-exec-continue")
+    terminal.type("for n in 0 1 0 1 0 1; do taskset -c $n cat /proc/version > /dev/null; done\n")
+    seen: dict[str, list[str]] = {}
+    for _ in range(60):
+        stop = gdb.stopped(120)
+        assert stop["func"] == "do_sys_openat2"
+        seen[stop["thread-id"]] = callers(gdb)
+        if len(seen) == 2:
+            break
+        gdb.do("-exec-continue")
+    assert set(seen) == {"1", "2"}
+    assert any("openat" in trace[1] for trace in seen.values()), seen
+    gdb.do("-break-delete")
+    gdb.do("-exec-continue")
+    terminal.expect(PROMPT, 120)
+    gdb.do("-exec-interrupt")
+    gdb.stopped()
+
+
+def test_a_kernel_variable_is_watched(linux: tuple[Terminal, Gdb, Path]) -> None:
+    _, gdb, _ = linux
+    gdb.do("-break-watch *(unsigned*)&jiffies_64")
+    stop = gdb.go(limit=120)
+    assert stop["reason"] == "watchpoint-trigger"
+    assert int(stop["new"]) > int(stop["old"])
+    gdb.do("-break-delete")
+
+
+def test_a_user_program_with_lines_and_locals(linux: tuple[Terminal, Gdb, Path]) -> None:
+    """Break at a line, print locals, watch a user variable, change one and see the effect."""
+    terminal, gdb, built = linux
+    gdb.do(f"-file-symbol-file {built}")
+    gdb.do("-break-insert add")
+    gdb.do("-exec-continue")
+    terminal.type("/mnt/host/user 5\n")
+    stop = gdb.stopped(120)
+    assert stop["func"] == "add"
+    assert gdb.number("$priv") == 0
+    assert gdb.go("-exec-next")["reason"] == "end-stepping-range"
+    assert (gdb.value("step"), gdb.value("local.name")[-9:]) == ("1", '"counted"')
+    assert "user.c" in stop["file"]
+    caller = gdb.do("-stack-list-frames")
+    assert 'func="main"' in caller
+    gdb.do("-break-delete")
+    gdb.do("-break-watch total")
+    stop = gdb.go(limit=120)
+    assert (stop["reason"], stop["old"], stop["new"]) == ("watchpoint-trigger", "0", "1")
+    gdb.do("-break-delete")
+    gdb.do('-data-evaluate-expression "total=100"')
+    gdb.do("-target-detach")
+    assert "total 114" in terminal.expect(r"total \d+", 60)
+    terminal.expect(PROMPT)
+    assert terminal.command("echo still $((40+2))") == "still 42"

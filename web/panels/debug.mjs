@@ -1,0 +1,232 @@
+/**
+ * The debugger: where a hart stands, its code, registers, memory and calls;
+ * breakpoints, steps, and gdb's way in.  Every button is one call of the public
+ * API, which its tooltip shows.
+ */
+
+const EVERY_MS = 1000;
+
+/**
+ * What hartwell.debugger.panel.look gives.
+ * @typedef {object} Look
+ * @property {number} hart
+ * @property {string} state
+ * @property {string} stop
+ * @property {boolean} recorded
+ * @property {{pc: string, privilege: string, state: string}[]} harts
+ * @property {[string, string][]} registers
+ * @property {[string, string][]} csrs
+ * @property {[string, string, string][]} code
+ * @property {string} where
+ * @property {[string, string, string][]} memory
+ * @property {[string, string, string][]} stack
+ * @property {[string, string][]} frames
+ * @property {[string, string][]} points
+ */
+
+export class DebugPanel extends HTMLElement {
+  static panel = {
+    name: "debug",
+    label: "Debug",
+    icon: "M8 9a4 4 0 0 1 8 0v6a4 4 0 0 1-8 0zM4 9h4M4 15h4M16 9h4M16 15h4M9 5l1.5 1.5M15 5l-1.5 1.5M12 9v10",
+  };
+
+  /** @type {import("../dock.mjs").Page} */
+  page;
+  #timer = 0;
+  #hart = 0;
+  #address = "";
+  #stop = "";
+  /** @type {Map<string, string>} */
+  #before = new Map();
+
+  connectedCallback() {
+    if (this.firstChild) return;
+    this.innerHTML = `
+      <div class="row" role="toolbar" aria-label="Debugger">
+        <button data-call="machine.debugger.pause()">Pause</button>
+        <button data-call="machine.debugger.resume()">Resume</button>
+        <button data-step>Step</button>
+        <button data-call="machine.history.reverse_step()" data-recorded hidden>Step back</button>
+        <button data-call="await machine.history.reverse_continue()" data-recorded hidden>Run back</button>
+        <label>Hart <select></select></label>
+      </div>
+      <p class="hint" data-name="stop" role="status"></p>
+      <form data-name="set">
+        <input name="where" aria-label="Address or symbol" placeholder="address or symbol" spellcheck="false" autocomplete="off" required>
+        <select name="kind" aria-label="Kind">
+          <option value="break">break</option><option value="write">watch writes</option>
+          <option value="read">watch reads</option><option value="access">watch both</option>
+        </select>
+        <button>Set</button>
+      </form>
+      <ul data-name="points"></ul>
+      <h3>Code <span data-name="where"></span></h3><table data-name="code"></table>
+      <h3>Calls</h3><table data-name="frames"></table>
+      <h3>Registers</h3><table data-name="registers"></table>
+      <details><summary>CSRs</summary><table data-name="csrs"></table></details>
+      <h3>Memory</h3>
+      <form data-name="goto"><input name="address" aria-label="Address" placeholder="address; empty: the stack" spellcheck="false" autocomplete="off"><button>Show</button></form>
+      <table data-name="memory"></table>
+      <details><summary>Stack</summary><table data-name="stack"></table></details>
+      <h3>gdb</h3>
+      <p class="hint">A gdb on this computer can debug this machine.</p>
+      <div class="row"><button data-name="gdb" title="await machine.gdb()">Let gdb connect</button><code data-name="line"></code></div>`;
+    for (const button of this.querySelectorAll("button[data-call]")) {
+      const call = /** @type {HTMLElement} */ (button).dataset.call ?? "";
+      /** @type {HTMLElement} */ (button).title = call;
+      button.addEventListener("click", () => void this.#do(call));
+    }
+    this.#find("[data-step]").addEventListener("click", () => void this.#do(`machine.debugger.step(${this.#hart})`));
+    this.#find("[data-step]").title = "machine.debugger.step(hart)";
+    this.#find('[data-name="gdb"]').addEventListener("click", () => void this.#gdb());
+    this.#find("select").addEventListener("change", () => {
+      this.#hart = Number(this.#find("select").value);
+      void this.#ask();
+    });
+    this.#find('[data-name="set"]').addEventListener("submit", (/** @type {any} */ event) => {
+      event.preventDefault();
+      void this.#set(new FormData(event.target));
+    });
+    this.#find('[data-name="goto"]').addEventListener("submit", (/** @type {any} */ event) => {
+      event.preventDefault();
+      this.#address = String(new FormData(event.target).get("address")).trim();
+      void this.#ask();
+    });
+  }
+
+  shown() {
+    this.tabIndex = -1;
+    this.#timer ||= window.setInterval(() => void this.#ask(), EVERY_MS);
+    void this.#ask();
+  }
+
+  concealed() {
+    clearInterval(this.#timer);
+    this.#timer = 0;
+  }
+
+  /**
+   * @param {string} selector
+   * @returns {any}
+   */
+  #find(selector) {
+    return this.querySelector(selector);
+  }
+
+  /** @param {string} call */
+  async #do(call) {
+    await this.page.act(call);
+    await this.#ask();
+  }
+
+  /** @param {FormData} form */
+  async #set(form) {
+    const where = JSON.stringify(String(form.get("where")).trim());
+    const place = /^"(0x[0-9a-f]+|\d+)"$/i.test(where) ? where.slice(1, -1) : where;
+    const kind = String(form.get("kind"));
+    await this.#do(
+      kind === "break" ? `machine.debugger.break_at(${place})` : `machine.debugger.watch(${place}, 8, ${JSON.stringify(kind)})`,
+    );
+  }
+
+  async #gdb() {
+    const line = await this.page.act("await machine.gdb()");
+    if (line) this.#find('[data-name="line"]').textContent = line;
+  }
+
+  async #ask() {
+    const address = /^(0x[0-9a-f]+|\d+)$/i.test(this.#address) ? this.#address : "None";
+    try {
+      const look = await this.page.supervisor.python(
+        `__import__("hartwell.debugger.panel").debugger.panel.look(machine, ${this.#hart}, ${address}) if machine and machine.alive else None`,
+      );
+      if (look) this.#draw(look);
+      else this.#find('[data-name="stop"]').textContent = "No machine runs.";
+    } catch (error) {
+      this.#find('[data-name="stop"]').textContent = /** @type {Error} */ (error).message;
+    }
+  }
+
+  /** @param {Look} look */
+  #draw(look) {
+    if (look.stop !== this.#stop) {
+      this.#stop = look.stop;
+      // Whoever hit something is who one wants to see.
+      const hart = Number(/ on hart (\d+)/.exec(look.stop)?.[1] ?? look.hart);
+      if (hart !== this.#hart) {
+        this.#hart = hart;
+        void this.#ask();
+        return;
+      }
+    }
+    const still = look.state === "paused";
+    this.#find('[data-name="stop"]').textContent = look.stop || (still ? "All harts stand still." : "The machine runs; what is here is a sample.");
+    for (const [selector, off] of /** @type {[string, boolean][]} */ ([
+      ['[data-call="machine.debugger.pause()"]', still],
+      ['[data-call="machine.debugger.resume()"]', !still],
+      ["[data-step]", !still],
+    ]))
+      this.#find(selector).disabled = off;
+    for (const button of this.querySelectorAll("[data-recorded]")) {
+      /** @type {HTMLButtonElement} */ (button).hidden = !look.recorded;
+      /** @type {HTMLButtonElement} */ (button).disabled = !still;
+    }
+    const select = this.#find("select");
+    const labels = look.harts.map((hart, i) => `${i} ${hart.privilege} ${hart.state}`);
+    const shown = `${labels.join()} ${look.hart}`;
+    if (select.dataset.shown !== shown) {
+      select.dataset.shown = shown;
+      select.replaceChildren(...labels.map((label, i) => new Option(label, String(i), false, i === look.hart)));
+    }
+    this.#find('[data-name="where"]').textContent = look.where;
+    this.#table("code", look.code, (row, i) => row.classList.toggle("here", i === 0));
+    this.#table("frames", look.frames);
+    this.#table("registers", look.registers, (row, i) => {
+      const [name, value] = look.registers[i];
+      row.classList.toggle("changed", this.#before.has(name) && this.#before.get(name) !== value);
+    });
+    this.#before = new Map(look.registers);
+    this.#table("csrs", look.csrs);
+    this.#table("memory", look.memory.length ? look.memory : [["", "nothing is mapped there now", ""]]);
+    this.#table("stack", look.stack);
+    this.#points(look.points);
+  }
+
+  /**
+   * @param {string} name
+   * @param {string[][]} rows
+   * @param {(row: HTMLTableRowElement, index: number) => void} dress
+   */
+  #table(name, rows, dress = () => {}) {
+    const body = document.createElement("tbody");
+    rows.forEach((cells, index) => {
+      const row = body.insertRow();
+      for (const cell of cells) row.insertCell().textContent = cell;
+      dress(row, index);
+    });
+    this.#find(`table[data-name="${name}"]`).replaceChildren(body);
+  }
+
+  /** @param {[string, string][]} points */
+  #points(points) {
+    const list = this.#find('[data-name="points"]');
+    if (list.dataset.shown === JSON.stringify(points)) return;
+    list.dataset.shown = JSON.stringify(points);
+    list.replaceChildren(
+      ...points.map(([number, text]) => {
+        const item = document.createElement("li");
+        const code = document.createElement("code");
+        code.textContent = text;
+        const button = document.createElement("button");
+        button.textContent = "Clear";
+        button.title = `machine.debugger.clear(number=${number})`;
+        button.addEventListener("click", () => void this.#do(button.title));
+        item.append(code, button);
+        return item;
+      }),
+    );
+  }
+}
+
+customElements.define("hw-debug-panel", DebugPanel);
