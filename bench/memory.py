@@ -14,7 +14,7 @@ from typing import Any
 from bench import guests, results
 from tests.e2e.tab import Tab
 
-HARTS = (1, 2, 4, 8)
+HARTS = (1, 2, 4)
 RAM = 512 << 20
 _BOOT = """
 import time

@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     kernel.set_defaults(act=_build_kernel)
 
     bench = commands.add_parser("bench", help="measure speed, start and memory beside QEMU")
-    bench.add_argument("what", nargs="*", help="names of benchmarks (default: all)")
+    bench.add_argument("what", nargs=argparse.REMAINDER, metavar="...", help="names of benchmarks and options of bench/run.py")
     bench.set_defaults(act=_bench)
     return parser
 
