@@ -400,6 +400,8 @@ static uint32_t steer(struct Hart *h, uint32_t budget, uint32_t flags)
     uint32_t before = atomic_get(&h->state);
     atomic_set(&h->executing, 1);
     uint32_t result = run(h, h->instret + budget, flags | RUN_NOWAIT);
+    if (MACHINE->trace.sample_ticks)
+        trace_sample(h);
     stop_executing(h);
     atomic_set(&h->state, before);
     return result;

@@ -160,7 +160,7 @@ static void add_bytes(struct Writer *w, uint32_t argument, uint32_t kind, uint64
     struct Cursor c = {0, NULL};
     uint32_t have = peek(w->h, SET_U, &c, va, bytes, want), there = count < ~0u ? (uint32_t)count : ~0u;
     if (kind == TRACE_STRING) {
-        there = have == want ? ~0u : have; /* ended by memory that isn't there */
+        there = ~0u; /* unless its end is found */
         for (uint32_t i = 0; i < have; i++)
             if (bytes[i] == 0) {
                 have = there = i;

@@ -53,9 +53,12 @@ export class DockElement extends HTMLElement {
     classes.forEach(({ panel }, i) => {
       const button = document.createElement("button");
       button.dataset.panel = panel.name;
-      button.title = `${panel.label} (Alt+Shift+${i + 1})`;
+      button.title = panel.label;
       button.setAttribute("aria-expanded", "false");
-      button.setAttribute("aria-keyshortcuts", `Alt+Shift+${i + 1}`);
+      if (i < 9) {
+        button.title += ` (Alt+Shift+${i + 1})`;
+        button.setAttribute("aria-keyshortcuts", `Alt+Shift+${i + 1}`);
+      }
       button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${panel.icon}"/></svg><span>${panel.label}</span>`;
       button.addEventListener("click", () => this.toggle(panel.name));
       strip.append(button);

@@ -20,8 +20,11 @@ import { HartsPanel } from "./panels/harts.mjs";
 import { MachinePanel } from "./panels/machine.mjs";
 import { NetworkPanel } from "./panels/network.mjs";
 import { NumbersPanel } from "./panels/numbers.mjs";
+import { ProfilePanel } from "./panels/profile.mjs";
 import { PythonPanel } from "./panels/python.mjs";
 import { ShelfPanel } from "./panels/shelf.mjs";
+import { TasksPanel } from "./panels/tasks.mjs";
+import { TracePanel } from "./panels/trace.mjs";
 import { missing } from "./requirements.mjs";
 import { Rest } from "./rest.mjs";
 import { settings } from "./settings.mjs";
@@ -160,7 +163,10 @@ function start() {
   new Rest(supervisor, () => state);
   takeDrops(consoleElement, page);
   dock.leave = () => consoleElement.focus();
-  dock.connect(page, [ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NetworkPanel, NumbersPanel, DebugPanel]);
+  dock.connect(page, [
+    ShelfPanel, MachinePanel, PythonPanel, FilesPanel, HartsPanel, NetworkPanel, NumbersPanel, DebugPanel, TasksPanel,
+    TracePanel, ProfilePanel,
+  ]);
   find("hw-keys").connect(consoleElement);
   consoleElement.focus();
 

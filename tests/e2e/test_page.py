@@ -137,7 +137,8 @@ def test_python_console(tab: Tab) -> None:
 def test_panels_open_and_close_by_keyboard_and_mouse(tab: Tab) -> None:
     tab.open("?boot=no")
     strip = tab.page.get_by_role("navigation", name="Panels")
-    for number, name in enumerate(["Shelf", "Machine", "Python", "Files", "Harts", "Network", "Numbers"], start=1):
+    names = ["Shelf", "Machine", "Python", "Files", "Harts", "Network", "Numbers", "Debug", "Tasks"]
+    for number, name in enumerate(names, start=1):
         tab.page.keyboard.press(f"Alt+Shift+Digit{number}")
         assert tab.page.get_by_role("region", name=name).is_visible()
         assert strip.get_by_role("button", name=name).get_attribute("aria-expanded") == "true"

@@ -41,7 +41,8 @@ class Profile:
 
     @property
     def busy(self) -> float:
-        """The part of the harts' time in which they worked, 0 to 1, as far as samples tell."""
+        """The part of the harts' time in which they worked, 0 to 1, as far as samples
+        tell: a host with too few cores for its harts makes it less."""
         return min(1.0, self.samples / (self.seconds * self.hz * self.harts)) if self.seconds else 0.0
 
     def top(self, count: int = 20) -> list[Line]:

@@ -23,13 +23,14 @@ _PLANNED = frozenset(plan_memory(1 << 20, 1).values)
 _MACHINE_OWN = _PLANNED | {
     "magic", "layout_version", "hart_count", "control", "stop_reason", "exit_code", "doorbell", "doorbell_count",
     "running_harts", "code_head", "code_seq", "code_lock", "absent_pages", "time_base_us", "time_frozen", "debug",
-    "snapshot",
+    "snapshot", "trace",
 }
 _HART_OWN = frozenset({
     "id", "attention", "state", "mem_mode", "fetch_mode", "tlb_read", "tlb_write", "tlb_mask", "host_bits", "tlb_hit",
     "wake", "budget_end", "reservation", "reservation_value", "reservation_valid", "reservation_size", "rfence_kind",
     "rfence_request", "rfence_ack", "executing", "active", "code_seen", "code_ack", "code_issued", "fetch_pin",
     "journal_count", "set_ready", "fetch_gen", "fetch_seen", "decode_next", "page_wanted", "super_low", "super_high", "debug",
+    "trace",
 })
 # Wherever they are: a lock that nobody holds, where this memory has a ring's or a disk's bytes.
 _PLACES = frozenset({"lock", "offset", "image_offset"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hartwell.layout import CONSTANTS, TRACE_SLOT_BYTES
 
@@ -17,8 +18,7 @@ CALL, RETURN, TRAP, INTERRUPT, SWITCH, NOTIFY, CLAIM, SAMPLE = (
     CONSTANTS[f"TRACE_KIND_{name}"] for name in ("CALL", "RETURN", "TRAP", "INTERRUPT", "SWITCH", "NOTIFY", "CLAIM", "SAMPLE"))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One thing that happened on a hart.
 
     time: mtime, 10 MHz, which stands still in a pause.  pid, tgid, task: whose

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -63,10 +64,14 @@ class Session:
     def __init__(self, trace: Trace, kinds: Iterable[str], pid: int | None, only: list[int] | None, follow: bool) -> None:
         self._trace, self._follow = trace, follow
         self._pids = None if pid is None else {pid}
-        self._open: dict[int, Syscall] = {}
-        self._done: deque[Syscall | Event] = deque(maxlen=MOST)
+        self._open: dict[int, _Call] = {}
+        self._done: deque[Syscall | Event | _Call] = deque(maxlen=MOST)
+        self._count = self._shown = 0
         self._calls = "syscalls" in kinds
-        chosen = {number: call.mask for number, call in calls().items() if only is None or number in only} if self._calls else {}
+        # Who follows needs to see how processes are made, wanted or not.
+        also = {by_name()[name].number for name in _CLONES} if follow else set()
+        wanted = {n: call.mask for n, call in calls().items() if only is None or n in only or n in also}
+        chosen = wanted if self._calls else {}
         self._only = None if only is None else set(only)
         self._kinds = set(kinds)
         self._wish: Wish | None = trace.recorder.listen(
@@ -85,8 +90,16 @@ class Session:
 
     def clear(self) -> None:
         """Forgets what was noted so far."""
-        self._trace.recorder.drain()
+        self._drain()
         self._done.clear()
+        self._shown = self._count
+
+    def new(self, most: int = 1000) -> list[Syscall | Event]:
+        """What came since the last call of new(), the last `most` of it."""
+        self._drain()
+        count = min(self._count - self._shown, most, len(self._done))
+        self._shown = self._count
+        return [_decoded(one) for one in itertools.islice(self._done, len(self._done) - count, None)]
 
     @property
     def calls(self) -> list[Syscall]:
@@ -97,7 +110,7 @@ class Session:
     def open(self) -> list[Syscall]:
         """System calls that have not returned yet."""
         self._drain()
-        return list(self._open.values())
+        return [call.decoded() for call in self._open.values()]
 
     def text(self) -> str:
         """A line for each."""
@@ -109,7 +122,9 @@ class Session:
 
     def __iter__(self) -> Iterator[Syscall | Event]:
         self._drain()
-        return iter(list(self._done))
+        found = [_decoded(one) for one in self._done]
+        self._done = deque(found, MOST)
+        return iter(found)
 
     def __len__(self) -> int:
         self._drain()
@@ -126,6 +141,10 @@ class Session:
 
     # --- inside ---------------------------------------------------------------
 
+    def _add(self, event: Event | _Call) -> None:
+        self._done.append(event)
+        self._count += 1
+
     def _drain(self) -> None:
         if self.running:
             self._trace.recorder.drain()
@@ -140,28 +159,54 @@ class Session:
             elif record.kind == RETURN:
                 self._returned(record)
             elif self._wanted(record) and (event := self._trace.event(record, self._kinds)):
-                self._done.append(event)
+                self._add(event)
 
     def _began(self, record: Record) -> None:
-        if not self._calls or not self._wanted(record) or (self._only is not None and record.number not in self._only):
+        if not self._calls or not self._wanted(record):
             return
-        call = begun(record, self._trace.comm(record))
+        call = _Call(record, self._trace.comm(record))
         known = calls().get(record.number)
         if known and not known.returns:
-            self._done.append(call)
+            self._finished(call)
         else:
             self._open[record.task] = call
 
+    def _finished(self, call: _Call) -> None:
+        if self._only is None or call.begin.number in self._only:
+            self._add(call)
+
     def _returned(self, record: Record) -> None:
         call = self._open.pop(record.task, None)
-        if call is None or call.number != record.number:
+        if call is None or call.begin.number != record.number:
             return
-        call = returned(call, record)
-        self._done.append(call)
-        if call.name in _EXECS and not call.error:
+        call.end = record
+        self._finished(call)
+        known = calls().get(record.number)
+        result = record.word(0)
+        if known is None or result >> 63:
+            return
+        if known.name in _EXECS:
             self._trace.forget(record.task)
-        if self._follow and self._pids is not None and call.name in _CLONES and call.result and call.result > 0:
-            self._pids.add(call.result)
+        if self._follow and self._pids is not None and known.name in _CLONES and result:
+            self._pids.add(result)
+
+
+class _Call:
+    """A call as its records: put into words when somebody looks, which takes longer than it did."""
+
+    __slots__ = ("begin", "comm", "end")
+
+    def __init__(self, begin: Record, comm: str) -> None:
+        self.begin, self.comm = begin, comm
+        self.end: Record | None = None
+
+    def decoded(self) -> Syscall:
+        call = begun(self.begin, self.comm)
+        return returned(call, self.end) if self.end else call
+
+
+def _decoded(one: Syscall | Event | _Call) -> Syscall | Event:
+    return one.decoded() if isinstance(one, _Call) else one
 
 
 class Trace:
@@ -187,8 +232,6 @@ class Trace:
             if unknown := [name for name in asked if name not in by_name()]:
                 raise BadConfiguration(f"names: {unknown[0]!r} is no system call of riscv64 Linux 6.12")
             only = [by_name()[name].number for name in asked]
-            if follow and pid is not None:
-                only += [by_name()[name].number for name in _CLONES]
         self.prepare()
         return Session(self, ["syscalls"], pid, only, follow)
 
