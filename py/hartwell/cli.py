@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hartwell import __version__
+from hartwell import __version__, cli_snapshot
 from hartwell.errors import HartwellError
 from hartwell.setup import relay
 
@@ -40,12 +40,13 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", help="boot a machine with its console on this terminal",
         description="Boots a machine with its console on stdin and stdout; the guest's power-off ends it, and so does "
-        "Ctrl-A x.  A bare program's exit status is this command's.",
+        "Ctrl-A x; Ctrl-A s sends the machine to sleep.  A bare program's exit status is this command's.",
     )
     run.add_argument("--image", help="a name from static/images (default: the one that serve.py made)")
     run.add_argument("--kernel", metavar="FILE", help="a RISC-V Linux Image, plain or gzip")
     run.add_argument("--initrd", metavar="FILE")
     run.add_argument("--append", metavar="TEXT", help="kernel arguments, added to the image's")
+    run.add_argument("--wake", metavar="NAME", help="a sleeping machine, or a .hartwell file, instead")
     run.add_argument("--disk", metavar="FILE", action="append", dest="disks", help="a raw image (may be given several times)")
     run.add_argument("--harts", type=int, metavar="N", help="1 to 8")
     run.add_argument("--memory", metavar="SIZE", help="guest RAM, such as 512M")
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     script.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     script.set_defaults(act=_script)
 
+    cli_snapshot.add(commands, _node)
+
     images = commands.add_parser("image", help="list and make images").add_subparsers(required=True, metavar="ACTION")
     images.add_parser("list", help="the images there are").set_defaults(act=_list_images)
     kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
@@ -85,11 +88,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks", "gdb", "halt")
+    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks", "gdb", "halt", "wake")
     chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("kernel", "initrd", "firmware", "bare"):
         if name in chosen and not Path(chosen[name]).exists():
             raise HartwellError(f"--{name}: {chosen[name]} is not there")
+    if options.wake and (others := sorted(name for name, value in chosen.items() if value and name not in ("wake", "jit", "gdb"))):
+        raise HartwellError(f"--wake: a machine that wakes is as it was, so there can be no --{others[0]}")
     if options.gdb is not None and not 0 <= options.gdb <= 65535:
         raise HartwellError(f"--gdb {options.gdb}: a port is a number from 0 to 65535")
     if options.share:

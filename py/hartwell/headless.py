@@ -22,7 +22,8 @@ _early = bytearray()  # typed before the machine was there
 async def main(place: Platform, options: dict[str, Any]) -> int:
     """Boots with `options` (arguments of Machine.boot; "resize": [cols, rows];
     "share": {"writable": bool} of the folder that the glue has mounted; "gdb":
-    a port for gdb) and stays until the machine stops; the process's exit status.
+    a port for gdb), or with "wake" wakes a machine, and stays until the machine
+    stops; the process's exit status.
 
     With "script" there is no machine at first: that Python is run, with
     top-level await and with `Machine` in its names, as on the page; "arguments"
@@ -38,8 +39,9 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
     options.pop("relay", None)  # the glue's
     if shared := options.pop("share", None):
         options["share"] = OsFolder(SHARE, writable=bool(shared["writable"]))
+    wake = options.pop("wake", None)
     try:
-        machine = await Machine.boot(**options)
+        machine = await (Machine.boot(**options) if wake is None else Machine.wake(str(wake)))
     except (HartwellError, FileNotFoundError) as error:
         print(f"hartwell: {type(error).__name__}: {error}", file=sys.stderr)
         return REFUSED
@@ -56,6 +58,17 @@ async def main(place: Platform, options: dict[str, Any]) -> int:
         print(f"hartwell: the machine crashed: {machine.error}", file=sys.stderr)
         return CRASHED
     return code
+
+
+async def sleep() -> None:
+    """Sends the machine to sleep, which ends main()."""
+    if Machine.shown is not None and Machine.shown.alive:
+        try:
+            await Machine.shown.hibernate()
+        except HartwellError as error:
+            print(f"hartwell: {type(error).__name__}: {error}", file=sys.stderr)
+        else:
+            print("\r\nhartwell: asleep; `hartwell snapshot list` names it", file=sys.stderr)
 
 
 async def _script(place: Platform, code: str, arguments: list[str]) -> int:

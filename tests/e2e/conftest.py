@@ -50,7 +50,7 @@ def server() -> Iterator[str]:
 @contextlib.contextmanager
 def serving(*arguments: str) -> Iterator[str]:
     """A `serve.py` of its own; its address."""
-    command = [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--no-open", *arguments]
+    command = [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--no-open", "--no-preboot", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines: queue.Queue[str] = queue.Queue()
     assert process.stdout is not None

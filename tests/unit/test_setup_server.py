@@ -234,7 +234,7 @@ def test_an_address_that_cannot_be_had(host: str, port: int, said: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_and_ends(number: signal.Signals) -> None:
-    command = [sys.executable, str(paths.ROOT / "serve.py"), "--no-open", "--port", "0"]
+    command = [sys.executable, str(paths.ROOT / "serve.py"), "--no-open", "--no-preboot", "--port", "0"]
     pipe = subprocess.PIPE
     # A shell's background jobs, as these tests may be, are started with SIGINT ignored, and hand that down.
     heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731

@@ -184,8 +184,8 @@ async function python() {
   return pyodide;
 }
 
-/** Keys typed here go to the guest; QEMU's habit ends the machine: Ctrl-A x. */
-function listenToKeys(/** @type {(data: Uint8Array) => void} */ write) {
+/** Keys typed here go to the guest; QEMU's habit ends the machine: Ctrl-A x. Ctrl-A s sends it to sleep. */
+function listenToKeys(/** @type {(data: Uint8Array) => void} */ write, /** @type {() => void} */ sleep) {
   if (process.stdin.isTTY) process.stdin.setRawMode(true);
   let escaped = false;
   process.stdin.on("data", (data) => {
@@ -193,6 +193,11 @@ function listenToKeys(/** @type {(data: Uint8Array) => void} */ write) {
     const kept = [];
     for (const byte of data) {
       if (escaped && (byte === 0x78 || byte === 0x58)) leave(0);
+      if (escaped && (byte === 0x73 || byte === 0x53)) {
+        escaped = false;
+        sleep();
+        continue;
+      }
       if (!escaped && byte === 0x01 && process.stdin.isTTY) {
         escaped = true;
       } else {
@@ -217,8 +222,8 @@ async function main() {
   host.relay = relay ?? "";
   if (share) pyodide.mountNodeFS(SHARE, share.folder);
   pyodide.globals.set("_host", host);
-  const { run, write } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });
-  listenToKeys(write);
+  const { run, write, sleep } = pyodide.runPython(SET_UP).toJs({ dict_converter: Object.fromEntries });
+  listenToKeys(write, sleep);
   leave(await run(JSON.stringify(options)));
 }
 
@@ -232,6 +237,7 @@ def _set_up(host):
     return {
         "run": lambda options: headless.main(platform, json.loads(options)),
         "write": lambda data: headless.write(data.to_bytes()),
+        "sleep": headless.sleep,
     }
 
 _set_up(globals().pop("_host"))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from hartwell.errors import HartwellError
-from hartwell.setup import build, gdb_bridge, image, node, npm, passt, paths, relay, venv, wheels
+from hartwell.setup import build, gdb_bridge, image, node, npm, passt, paths, preboot, relay, venv, wheels
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
 from hartwell.setup.websocket import Endpoint
@@ -45,6 +45,16 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
     return runner
 
 
+def boot_ahead(runner: Runner) -> None:
+    """Boots the default image for the page to wake.  Where that fails the page boots it itself."""
+    try:
+        step = preboot.step()
+        if step is not None:
+            runner.run(step)
+    except SetupError as error:
+        runner.progress.note(f"  {error}\n  the page will boot it instead")
+
+
 def serve(arguments: list[str] | None = None) -> int:
     """`python3 serve.py`: sets up what is absent and serves the page; its exit status."""
     parser = argparse.ArgumentParser(
@@ -54,6 +64,7 @@ def serve(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, metavar="N", help=f"default {DEFAULT_PORT}; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address or name to listen on (default 127.0.0.1)")
     parser.add_argument("--no-open", action="store_true", help="open no browser")
+    parser.add_argument("--no-preboot", dest="preboot", action="store_false", help="boot no machine ahead for the page")
     parser.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
     relay.add_options(parser)
     options = parser.parse_args(arguments)
@@ -62,7 +73,9 @@ def serve(arguments: list[str] | None = None) -> int:
         sockets = endpoints(options)  # what is wrong with an option is said at once
         # First, since a port that is taken should not be learned after ten minutes.
         with Server(options.host, options.port) as server:
-            set_up(options.mirror, Progress())
+            runner = set_up(options.mirror, Progress())
+            if options.preboot:
+                boot_ahead(runner)
             server.endpoints |= sockets
             server.mirror = options.mirror
             return _serve(server, not options.no_open)

@@ -1,0 +1,75 @@
+"""`hartwell snapshot ...`: the sleeping machines of this computer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hartwell.errors import HartwellError
+
+Node = Callable[[dict[str, Any]], int]
+
+_LIST = """
+import time
+for one in await Machine.snapshots():
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time))
+    print(f"{one.name:20} {one.image:12} {one.harts} harts {one.memory >> 20:6} MB {one.stored / 1e6:8.1f} MB stored  {when}")
+"""
+
+
+def add(commands: Any, node: Node) -> None:
+    """Adds the command; `node` runs headless.main."""
+    parser = commands.add_parser(
+        "snapshot", help="list, export, import and delete sleeping machines",
+        description="Machines sleep in the folder HARTWELL_DATA, else ~/.local/share/hartwell.  `hartwell run --wake NAME` "
+        "wakes one; Ctrl-A s in `hartwell run` sends the machine to sleep.",
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="the sleeping machines").set_defaults(act=lambda _: _run(node, _LIST))
+
+    export = actions.add_parser("export", help="write one into a file that any Hartwell wakes or imports")
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("file", metavar="FILE", help="its name ends in .hartwell")
+    export.set_defaults(act=lambda options: _export(node, options))
+
+    take = actions.add_parser("import", help="put a machine from such a file to the others")
+    take.add_argument("file", metavar="FILE")
+    take.add_argument("--name", metavar="NAME", help="what it is to be called (default: as it was)")
+    take.set_defaults(act=lambda options: _run(
+        node, f"print(await Machine.import_snapshot({_there(options.file)!r}, {options.name!r}))"))
+
+    delete = actions.add_parser("delete", help="delete sleeping machines for good")
+    delete.add_argument("names", metavar="NAME", nargs="+")
+    delete.set_defaults(act=lambda options: _run(
+        node, f"for name in {options.names!r}:\n    await Machine.delete_snapshot(name)"))
+
+
+def _export(node: Node, options: argparse.Namespace) -> int:
+    file = Path(options.file).resolve()
+    if file.suffix != ".hartwell":
+        raise HartwellError(f"{options.file}: the name of a snapshot's file ends in .hartwell")
+    if not file.parent.is_dir():
+        raise HartwellError(f"{options.file}: there is no folder {file.parent}")
+    return _run(node, f"await Machine.export_snapshot({options.name!r}, {str(file)!r})")
+
+
+def _there(file: str) -> str:
+    if not Path(file).is_file():
+        raise HartwellError(f"{file} is not there")
+    return str(Path(file).resolve())
+
+
+def _run(node: Node, code: str) -> int:
+    """Errors with names are said in one line, as the other commands do."""
+    lines = "\n".join(f"    {line}" for line in code.strip().splitlines())
+    return node({"script": f"""
+import sys
+from hartwell.errors import HartwellError
+try:
+{lines}
+except HartwellError as error:
+    print(f"hartwell: {{type(error).__name__}}: {{error}}", file=sys.stderr)
+    sys.exit(1)
+"""})

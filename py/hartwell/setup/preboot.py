@@ -1,0 +1,80 @@
+"""Boots the default image once and keeps it asleep, so that a page's first visit wakes it.
+
+The machine runs headless in Node; what is left is one file of the snapshot
+format (docs/snapshot-format.md) in static/snapshots/, which the page wakes
+over HTTP, lazily.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from hartwell.layout import c_header
+from hartwell.setup import node, paths
+from hartwell.setup.steps import (
+    Progress,
+    SetupError,
+    Step,
+    digest,
+    digest_files,
+    replace_folder,
+    scratch_folder,
+    write_file,
+)
+
+FOLDER = paths.STATIC / "snapshots"
+SECONDS = 900
+
+# Asleep, awake and asleep again: the second time it is known which memory a wake touches first.
+SCRIPT = """
+import asyncio
+machine = await Machine.boot({name!r}, show=False, share=None)
+await machine.console.expect(r"(login:|[#$]) $", timeout={seconds})
+await asyncio.sleep(2)
+await machine.hibernate({name!r})
+machine = await Machine.wake({name!r}, show=False)
+machine.console.write("\\r")
+await asyncio.sleep(2)
+await machine.hibernate()
+await Machine.export_snapshot({name!r}, {file!r})
+"""
+
+
+def step() -> Step | None:
+    """The step for the default image; None while there is no image."""
+    index = paths.STATIC / "images" / "index.json"
+    if not index.is_file():
+        return None
+    name = str(json.loads(index.read_text())["default"])
+    folder = paths.STATIC / "images" / name
+    files = (file for file in sorted(folder.iterdir()) if file.is_file())
+    facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+    package = Path(__file__).resolve().parents[1]
+    key = digest(
+        "preboot 1", name, *facts, c_header(), SCRIPT, digest_files((package / "snapshot").glob("*.py"), package),
+        digest_files([*(paths.ROOT / "cpu").glob("*.c"), *(paths.ROOT / "cpu").glob("*.h")], paths.ROOT),
+    )
+    outputs = (FOLDER / "index.json", FOLDER / f"{name}.hartwell")
+    return Step("preboot", f"booting {name} once, for the page to wake", key, outputs, lambda progress: boot(name, progress))
+
+
+def boot(name: str, progress: Progress) -> None:
+    """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
+    with scratch_folder(FOLDER) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
+        file = folder / f"{name}.hartwell"
+        script = SCRIPT.format(name=name, seconds=SECONDS // 2, file=str(file))
+        command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps({"script": script})]
+        environment = {**os.environ, "HARTWELL_DATA": str(data), "HARTWELL_STATIC": str(paths.STATIC)}
+        try:
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            raise SetupError(f"{name} did not get to a prompt within {SECONDS} s") from None
+        if done.returncode or not file.is_file():
+            raise SetupError(f"{name} could not be booted ahead: {(done.stderr or done.stdout).strip()[-2000:]}")
+        write_file(folder / "index.json", json.dumps({"default": name}).encode())
+        replace_folder(folder, FOLDER)
