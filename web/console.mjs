@@ -89,14 +89,22 @@ export class ConsoleElement extends HTMLElement {
 
   /**
    * What the terminal shows, and how many bytes had been written to it by then.
-   * @returns {Promise<{position: number, text: string}>}
+   * @returns {Promise<{position: number, text: string, screen: string}>} with escape sequences; the screen as plain text
    */
   contents() {
     const position = this.#received;
     return new Promise((resolve) => {
       // The call comes when all that was written before is drawn, and nothing of what follows.
-      this.terminal.write("", () => resolve({ position, text: this.#serialize.serialize({ scrollback: KEPT_LINES }) }));
+      this.terminal.write("", () => {
+        resolve({ position, text: this.#serialize.serialize({ scrollback: KEPT_LINES }), screen: this.#screen() });
+      });
     });
+  }
+
+  #screen() {
+    const { rows, buffer } = this.terminal;
+    const lines = Array.from({ length: rows }, (_, i) => buffer.active.getLine(buffer.active.baseY + i)?.translateToString(true) ?? "");
+    return lines.join("\n").trimEnd();
   }
 
   /** Sends keys as if typed. @param {string} data */

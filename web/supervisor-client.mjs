@@ -149,10 +149,10 @@ export class Supervisor extends EventTarget {
 
   /**
    * Answers a "terminal" event.
-   * @param {{position: number, text: string}} shown
+   * @param {{position: number, text: string, screen: string}} shown
    */
-  terminal({ position, text }) {
-    this.#post({ type: "terminal", position, text });
+  terminal({ position, text, screen }) {
+    this.#post({ type: "terminal", position, text, screen });
   }
 
   /**

@@ -100,7 +100,7 @@ const host = {
   },
   /** @param {string} name below static/ */
   address: (name) => new URL(name, STATIC).href,
-  /** What the page's terminal shows: JSON of {position, text}. @returns {Promise<string>} */
+  /** What the page's terminal shows: JSON of {position, text, screen}. @returns {Promise<string>} */
   terminal: () => {
     post({ type: "terminal" });
     return new Promise((resolve) => asked.push(resolve));
@@ -177,8 +177,8 @@ async function start() {
     } else if (type === "resize") {
       resize(message.cols, message.rows);
     } else if (type === "terminal") {
-      const { position, text } = message;
-      asked.shift()?.(JSON.stringify({ position, text }));
+      const { position, text, screen } = message;
+      asked.shift()?.(JSON.stringify({ position, text, screen }));
     } else if (type === "export" || type === "import") {
       // A Blob goes either way as it is; its bytes stay the browser's.
       const { value, error } = await (type === "export" ? exportFile(message.name) : importFile(message.file));

@@ -22,7 +22,7 @@ declare module "@xterm/xterm" {
     readonly textarea: HTMLTextAreaElement | undefined;
     readonly modes: { applicationCursorKeysMode: boolean };
     readonly unicode: { activeVersion: string };
-    readonly buffer: { active: { viewportY: number; length: number; getLine(y: number): any } };
+    readonly buffer: { active: { viewportY: number; baseY: number; length: number; getLine(y: number): any } };
     options: Record<string, unknown>;
     open(parent: HTMLElement): void;
     focus(): void;

@@ -93,7 +93,8 @@ def _run(options: argparse.Namespace) -> int:
     for name in ("kernel", "initrd", "firmware", "bare"):
         if name in chosen and not Path(chosen[name]).exists():
             raise HartwellError(f"--{name}: {chosen[name]} is not there")
-    if options.wake and (others := sorted(name for name, value in chosen.items() if value and name not in ("wake", "jit", "gdb"))):
+    others = sorted(name for name, value in chosen.items() if value and name not in ("wake", "jit", "gdb"))
+    if options.wake and others:
         raise HartwellError(f"--wake: a machine that wakes is as it was, so there can be no --{others[0]}")
     if options.gdb is not None and not 0 <= options.gdb <= 65535:
         raise HartwellError(f"--gdb {options.gdb}: a port is a number from 0 to 65535")

@@ -94,11 +94,11 @@ class Console:
 
     # --- what the machine calls ---------------------------------------------
 
-    def saved(self) -> dict[str, Any]:
-        """For a snapshot."""
+    def saved(self, screen: str) -> dict[str, Any]:
+        """For a snapshot; `screen` is the text that it shows, for people."""
         return {
             **self.transcript.state(), "spoke": self._virtio_spoke, "typed": base64.b64encode(self._typed).decode(),
-            "screen": self.text(), "cols": self.cols, "rows": self.rows,
+            "screen": screen, "cols": self.cols, "rows": self.rows,
         }
 
     def restore(self, state: dict[str, Any]) -> None:

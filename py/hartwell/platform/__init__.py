@@ -104,9 +104,10 @@ class Platform(Protocol):
     shown_bytes: int
     """Bytes of "console" events so far."""
 
-    async def terminal(self) -> tuple[int, str] | None:
-        """What the page's terminal shows, as text with escape sequences, and how
-        many bytes of "console" events it had seen by then; None without a page."""
+    async def terminal(self) -> tuple[int, str, str] | None:
+        """How many bytes of "console" events the page's terminal has seen, what it
+        shows then as text with escape sequences, and its screen as plain text;
+        None without a page."""
 
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""

@@ -197,10 +197,10 @@ class JavaScriptPlatform:
             raise FileNotFoundError(f"{source}: not found")
         return JavaScriptBlob(found)
 
-    async def terminal(self) -> tuple[int, str] | None:
+    async def terminal(self) -> tuple[int, str, str] | None:
         """What the page's terminal shows; see `platform.Platform`."""
         answer = json.loads(await self.host.terminal())
-        return (int(answer["position"]), str(answer["text"])) if answer else None
+        return (int(answer["position"]), str(answer["text"]), str(answer["screen"])) if answer else None
 
     def address(self, name: str) -> str:
         """The URL, or path, of a name below ``static/``."""

@@ -333,7 +333,7 @@ class WasmtimePlatform:
     store: Store | None = None  # a test may put one here
     shown_bytes = 0
 
-    async def terminal(self) -> tuple[int, str] | None:
+    async def terminal(self) -> tuple[int, str, str] | None:
         """There is none."""
         return None
 

@@ -104,9 +104,11 @@ class Saver:
             await self._store_ram(store, report)
 
     async def _in_pause(
-        self, store: Store, name: str, end: bool, paused: bool, shown: tuple[int, str] | None, report: Report | None
+        self, store: Store, name: str, end: bool, paused: bool, shown: tuple[int, str, str] | None, report: Report | None
     ) -> Manifest:
         machine, core = self._machine, self._machine._core
+        # Drawing the screen takes Python longer than all of the pause.
+        screen = machine.console.text() if shown is None else shown[2]
         began = time.perf_counter()
         if not paused:
             machine._halt()
@@ -115,8 +117,8 @@ class Saver:
         self._take_dirty()
         manifest = self._manifest(name, paused)
         if shown is not None:
-            machine.console.transcript.rebase(*shown)
-        manifest.console = machine.console.saved()
+            machine.console.transcript.rebase(*shown[:2])
+        manifest.console = machine.console.saved(screen)
         others = [self._places[area] for area in _AREA_PLACES if self._places[area][1]]
         ram, indexes = self._ram_ranges()
 
@@ -193,8 +195,9 @@ class Saver:
         while any(device.busy for device in self._machine._devices) and time.monotonic() < end:
             await asyncio.sleep(0.002)
 
-    async def _terminal(self) -> tuple[int, str] | None:
-        """What the page's terminal shows, and how much of the output it had seen by then."""
+    async def _terminal(self) -> tuple[int, str, str] | None:
+        """How much of the output the page's terminal has seen, and what it shows
+        then: with escape sequences, and its screen as plain text."""
         machine = self._machine
         if type(machine).shown is not machine:
             return None
@@ -204,8 +207,8 @@ class Saver:
             return None
         if answer is None:
             return None
-        position, text = answer
-        return position - machine.console.shown_before, text
+        position, text, screen = answer
+        return position - machine.console.shown_before, text, screen
 
 
 def restored(saver: Saver, manifest: Manifest, *, fork: bool, stored: bool) -> None:
