@@ -253,9 +253,10 @@ def check_name(name: str) -> None:
 
 async def forget(machine: Machine) -> None:
     """The guest has switched itself off: what was saved while it ran is no state to come back to."""
-    if machine.name is not None and machine._locked:
-        with contextlib.suppress(SnapshotNotFound):
-            await delete_snapshot(machine.name, machine._platform)
+    async with machine._saver.busy:  # a save under way would put it back
+        if machine.name is not None and machine._locked:
+            with contextlib.suppress(SnapshotNotFound):
+                await delete_snapshot(machine.name, machine._platform)
     await release(machine)
 
 

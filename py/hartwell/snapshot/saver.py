@@ -14,6 +14,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
+from hartwell.errors import MachineStopped
 from hartwell.layout import CONSTANTS, RING_BASE, VARIABLE_BASE, field
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, Range, Report, Saved, Store, saving
 from hartwell.snapshot import structures
@@ -28,6 +29,7 @@ ROUNDS = 3  # of storing what changes before the pause
 DRAIN_SECONDS = 0.5  # for requests that a device in Python is at work on
 TERMINAL_SECONDS = 1.0  # for the page to say what its terminal shows
 
+_STOP_REASON = field("Machine.stop_reason").offset
 _AREA_PLACES = ("rings", "blob")
 
 
@@ -46,7 +48,7 @@ class Saver:
         """Brings memory that a lazy wake left out."""
         self._machine = machine
         self._unsaved: set[int] = set()  # chunks of RAM that differ from what is stored
-        self._busy = asyncio.Lock()
+        self.busy = asyncio.Lock()
         values = machine._core.plan.values
         self._places = {
             "ram": (values["ram_offset"], machine._core.plan.ram_bytes),
@@ -67,9 +69,11 @@ class Saver:
         Raises StorageFull or StorageFailed; what was stored as `name` before is
         then whole, and so is the machine, which is as it was (paused or running).
         """
-        async with self._busy:
+        async with self.busy:
             store = self._store()
             machine = self._machine
+            if not machine.alive:
+                raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
             paused = machine.state == "paused"
             if self.stream is not None and self._unsaved:
                 await asyncio.wait([self.stream])  # what came from a file must be here to be stored
@@ -112,6 +116,8 @@ class Saver:
         began = time.perf_counter()
         if not paused:
             machine._halt()
+        if core.load(_STOP_REASON):
+            raise MachineStopped("the machine stopped before it could be saved")
         await self._drain(0.03 if not end else DRAIN_SECONDS)
         machine._carry()
         self._take_dirty()

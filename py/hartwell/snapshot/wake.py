@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -71,7 +72,7 @@ async def wake(
         core = await place.create(plan)
         try:
             if show and kind.shown is not None:
-                await kind.shown.close()
+                await _put_away(kind.shown)
             machine = kind(core, _request(manifest, plan), place, Links.of(place, manifest.options))
             await _fill(store, machine, manifest, lazy, pack)
         except BaseException:
@@ -93,6 +94,15 @@ async def wake(
     await machine._wake_up(paused=manifest.paused)
     machine._spawn(_set_clock(machine))
     return machine
+
+
+async def _put_away(machine: Machine) -> None:
+    """Another machine takes the console: this one goes to sleep if it can, so that nothing of it is lost."""
+    if machine.alive and machine._platform.name == "browser":
+        with contextlib.suppress(HartwellError):
+            await machine.hibernate()
+            return
+    await machine.close()
 
 
 def _request(manifest: Manifest, plan: MemoryPlan) -> Request:

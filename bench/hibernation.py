@@ -1,0 +1,118 @@
+"""Sleep and wake beside cold boot, and beside v86's save_state and restore_state.
+
+One machine with 512 MB, of which the guest has touched about 100: what it booted
+with, and files of text and of noise.  v86 has its own guest, with the same
+files, and hands its state to the caller: what storing it costs is not in.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bench import guests, results
+from tests.e2e.tab import Tab
+
+# About 45 MB beside what the boot touched: half of it text, a third zeros, the rest noise.
+FILL = (
+    "mkdir -p /tmp/fill; i=0; while [ $i -lt 24 ]; do seq $i 140000 > /tmp/fill/text$i; i=$((i+1)); done; "
+    "head -c 8000000 /dev/urandom > /tmp/fill/noise; head -c 15000000 /dev/zero > /tmp/fill/zeros; sync"
+)
+_SAVE = """
+import time
+Machine.checkpoint_seconds = None
+begun = time.monotonic()
+await machine.checkpoint("bench")
+[time.monotonic() - begun, machine._saver.pause_seconds, machine._saver.written]
+"""
+_SLEEP = """
+begun = time.monotonic()
+await machine.hibernate()
+[time.monotonic() - begun, (await Machine.snapshots())[0].stored]
+"""
+_WAKE = """
+import time
+begun = time.monotonic()
+machine = await Machine.wake("bench", lazy={lazy})
+[time.monotonic() - begun]
+"""
+
+
+def run(options: Any, missing: dict[str, str]) -> None:
+    """The benchmark."""
+    seconds: dict[str, list[float]] = {}
+    sizes: dict[str, int] = {}
+
+    def note(name: str, value: float) -> None:
+        seconds.setdefault(name, []).append(value)
+
+    with guests.served() as address, guests.chromium() as browser:
+        for _ in range(options.rounds):
+            begun = time.monotonic()
+            tab = Tab(browser.new_page(), address)
+            tab.open("?boot=no")
+            tab.python("Machine.checkpoint_seconds = None")
+            ready = time.monotonic()
+            tab.python("machine = await Machine.boot(harts=1)")
+            tab.expect(guests.PROMPT, 240)
+            note("cold boot to the prompt, page up", time.monotonic() - ready)
+            note("cold boot, from opening the page", time.monotonic() - begun)
+            tab.python(f"await machine.run({FILL!r}, timeout=300)")
+            tab.python("for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)")
+            took, pause, written = tab.python(_SAVE)
+            note("first save, the machine goes on", took)
+            sizes["first save wrote"] = written
+            tab.run("date > /tmp/date")
+            took, pause, written = tab.python(_SAVE)
+            note("next save, after little change", took)
+            note("  the guest's pause in it", pause)
+            sizes["next save wrote"] = written
+            took, stored = tab.python(_SLEEP)
+            note("sleep, after a save", took)
+            sizes["snapshot"] = stored
+            note("wake, lazy, to the first instruction", tab.python(_WAKE.format(lazy=True))[0])
+            tab.python("await machine.hibernate()")
+            note("wake, full, to the first instruction", tab.python(_WAKE.format(lazy=False))[0])
+            tab.python("await machine.hibernate()")
+            tab.page.close()
+            begun = time.monotonic()
+            tab = Tab(browser.new_page(), address)
+            tab.page.goto(address)
+            tab.page.locator('hw-status[data-state="running"]').wait_for()
+            tab.type("echo ec''ho\n")
+            tab.page.wait_for_function(
+                "() => { const b = window.hartwell.terminal.buffer.active; for (let i = 0; i < b.length; i++)"
+                " if (b.getLine(i).translateToString(true) === 'echo') return true; return false; }", timeout=120_000,
+            )
+            note("woken page: opening to an echo", time.monotonic() - begun)
+            tab.python("Machine.checkpoint_seconds = None\nawait machine.hibernate()")
+            tab.page.close()
+        if "v86" not in missing:
+            _v86(browser, address, options.rounds, note, sizes)
+    rows = []
+    for name, values in seconds.items():
+        ordered = sorted(values)
+        rows.append([name, ordered[0], ordered[len(ordered) // 2], ordered[-1]])
+    text = f"Seconds, {options.rounds} rounds.\n\n" + results.table(["what", "least", "median", "most"], rows)
+    text += "\n\n" + results.table(["bytes", "MB"], [[name, size / 1e6] for name, size in sizes.items()])
+    text += "".join(f"\n\nLeft out: {peer}: {why}" for peer, why in missing.items() if peer == "v86")
+    results.write("hibernation", {"seconds": seconds, "bytes": sizes, "missing": missing}, text)
+
+
+def _v86(browser: Any, address: str, rounds: int, note: Any, sizes: dict[str, int]) -> None:
+    guest = guests.V86(browser, address)
+    try:
+        guest.run(FILL, timeout=300)
+        for _ in range(rounds):
+            begun = time.monotonic()
+            sizes["v86's state, as it gives it"] = guest.page.evaluate(
+                "async () => { window.state = await guest.save_state(); return window.state.byteLength; }")
+            note("v86: save_state", time.monotonic() - begun)
+            begun = time.monotonic()
+            guest.page.evaluate("() => guest.restore_state(window.state)")
+            note("v86: restore_state", time.monotonic() - begun)
+        sizes["v86's state, gzip"] = guest.page.evaluate(
+            "async () => { const s = new Blob([window.state]).stream().pipeThrough(new CompressionStream('gzip'));"
+            " return (await new Response(s).arrayBuffer()).byteLength; }")
+    finally:
+        guest.close()
