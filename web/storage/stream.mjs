@@ -19,6 +19,8 @@ import { CHUNK, DIGEST } from "./store.mjs";
  * @property {number} absent word: pages that are not here
  * @property {number} wanted words: page + 1 that a thread waits for
  * @property {number} waiters how many of those
+ * @property {number} control word that says what the machine is to do
+ * @property {number} stop in it: it ends
  */
 
 const PAGE = 4096;
@@ -77,7 +79,14 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
       left.delete(chunk);
       return { offset: places.ram + chunk * CHUNK, count: Math.min(CHUNK, places.ramBytes - chunk * CHUNK) };
     });
-    await keeper.load(memory, names, list, source, (_, i) => here(batch[i]));
+    try {
+      await keeper.load(memory, names, list, source, (_, i) => here(batch[i]));
+    } catch (error) {
+      // Who waits must not wait for ever, Python's thread least of all, which is to say what went wrong.
+      Atomics.store(words, places.control >> 2, places.stop);
+      Atomics.notify(words, places.absent >> 2);
+      throw error;
+    }
   }
   return touched;
 }

@@ -90,6 +90,7 @@ class JavaScriptStore:
         places = {
             "ram": values["ram_offset"], "ramBytes": core.plan.ram_bytes, "flags": values["page_flags_offset"],
             "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
+            "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
             "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
         }
         touched = await _done(

@@ -138,6 +138,8 @@ async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, 
         for index in indexes:
             core.call("chunk_absent", index)
         machine._saver.stream = machine._spawn(_stream(store, machine, digests, indexes, manifest.order, pack))
+        # It is under way before anybody waits for a page: devices may, below, and they block this thread.
+        await asyncio.sleep(0)
     machine.console.restore(manifest.console)
     if machine._agent:
         machine._agent.restore(manifest.agent)
