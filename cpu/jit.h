@@ -39,7 +39,7 @@ enum {
 
 #define JIT_LONGEST 512  /* instructions between two polls of a region, at most */
 #define JIT_DEPTH 160    /* regions that may call each other before all return */
-#define JIT_FIRST_SLOT 4096 /* of the function table; below are cpu.wasm's own */
+#define JIT_FIRST_SLOT 1024 /* of the function table; below are cpu.wasm's own */
 
 /* A visit to h->pc, whose counter went over the threshold. */
 int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact);

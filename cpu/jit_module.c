@@ -118,6 +118,6 @@ bool module_fused(void)
     if (!host_install(base, (uint32_t)(b.at - (uint8_t *)mem_at(base)), JIT_FIRST_SLOT))
         return false;
     /* (1 + 2^-30) * (1 - 2^-30) - 1 is -2^-60; rounded in between it is 0. */
-    uint64_t sum = ((FusedProbe)(uintptr_t)(JIT_FIRST_SLOT - 1))(NULL, 0, 0x3ff0000000400000ull, 0x3fefffffff800000ull, 0xbff0000000000000ull);
-    return sum == 0xbc30000000000000ull;
+    const uint64_t a = 0x3ff0000000400000ull, b1 = 0x3fefffffff800000ull, c = 0xbff0000000000000ull;
+    return ((FusedProbe)(uintptr_t)(JIT_FIRST_SLOT - 1))(NULL, 0, a, b1, c) == 0xbc30000000000000ull;
 }

@@ -29,8 +29,8 @@ function installer(memory, table) {
     probing = false;
     try {
       const own = table();
-      // Growing costs milliseconds for large tables, so not often.
-      if (own.length < slots) own.grow(Math.max(4096, slots - own.length));
+      // Not often; nor far: V8 before 13 copies the whole table for each instance.
+      if (own.length < slots) own.grow(Math.max(1024, slots - own.length));
       imports.env.table ??= own;
       // A copy: engines refuse to compile from shared memory.
       const module = new WebAssembly.Module(bytes.slice(offset >>> 0, (offset >>> 0) + count));
