@@ -59,6 +59,10 @@ class Pages(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+
 class Guest:
     """A guest's shell, on the standard streams of a process."""
 
@@ -118,7 +122,7 @@ def measure(guest: Guest, port: int, count: int, mounted: str) -> dict[str, floa
     figures["from the guest, Mbit/s"] = count * 8e-6 / (
         guest.seconds(f"wget -q -O /dev/null --post-file /tmp/sent {site}/") - nothing
     )
-    loop = f"for i in $(seq {SMALL}); do wget -q -O /dev/null {site}/0 || exit; done"
+    loop = f"for i in $(seq {SMALL}); do wget -q -O /dev/null {site}/0 || break; done"
     bare = f"for i in $(seq {SMALL}); do wget -q -O /dev/null http://127.0.0.1:1/ 2>/dev/null; done; true"
     # Starting wget costs more than the round trips; that part is taken off.
     figures["a request and its answer, ms"] = max(0.0, guest.seconds(loop) - guest.seconds(bare)) * 1000 / SMALL
@@ -165,7 +169,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
     results: dict[str, dict[str, float]] = {}
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server, tempfile.TemporaryDirectory() as folder:
+    with Server(("127.0.0.1", 0), Pages) as server, tempfile.TemporaryDirectory() as folder:
         threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         port = server.server_address[1]
         with hartwell(port, folder) as guest:
