@@ -34,6 +34,7 @@ MOST_CONNECTIONS = 512
 MOST_PENDING = 1024  # packets for the guest; with more, its own are left in their queue
 FIRST_PORT = 1 << 20  # of this side's, for connections that begin here
 CONNECT_SECONDS = 10.0
+WAKE_SECONDS = 0.5  # after a wake, before the guest hears of it
 _MASK32 = 0xFFFF_FFFF
 
 
@@ -257,7 +258,12 @@ class VsockDevice(VirtioDevice):
     def restored(self, state: object) -> None:
         """After a wake no connection is left; the guest is told (5.10.6.7)."""
         self.on_reset()
-        if chain := self.take(EVENT):
+        # Later: queues lie in memory that may not have come yet.
+        self._tasks.start(self._announce(self.resets))
+
+    async def _announce(self, resets: int) -> None:
+        await asyncio.sleep(WAKE_SECONDS)
+        if resets == self.resets and (chain := self.take(EVENT)):
             chain.write(TRANSPORT_RESET.to_bytes(4, "little"))
             chain.complete()
 
