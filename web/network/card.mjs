@@ -14,6 +14,7 @@ const BELL_BYTES = 4096;
 const FRAME_BYTES = 65536;
 const BATCH = 64; // frames between two looks at the event loop
 const CONGESTED_MS = 3;
+export const DOWN_MS = 300; // long enough for a guest to see that the cable was out
 const WAITING_BYTES = 4 << 20; // of frames that the guest has no room for yet; more are dropped
 
 const turn = new MessageChannel();
@@ -63,10 +64,17 @@ export class Card {
   /** @param {Segment | null} segment */
   plug(segment) {
     this.#segment?.close();
+    this.#up = false;
     this.unlink();
     this.#segment = segment;
-    if (segment) segment.attach(this);
-    else this.tell({ state: "unplugged" });
+    if (!segment) {
+      this.tell({ state: "unplugged" });
+      return;
+    }
+    // Not at once: a guest that woke with its cable in has to see that it was out.
+    setTimeout(() => {
+      if (this.#segment === segment) segment.attach(this);
+    }, DOWN_MS);
   }
 
   /** The segment has a network now. @param {object} about */
@@ -79,6 +87,7 @@ export class Card {
 
   /** The segment has none any more. @param {string} error */
   lost(error) {
+    this.#up = false;
     this.unlink();
     this.tell({ state: "failed", error });
   }

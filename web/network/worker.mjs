@@ -10,10 +10,8 @@
 
 import { instantiate } from "../instance.mjs";
 import { listen, post } from "../port.mjs";
-import { Card } from "./card.mjs";
+import { Card, DOWN_MS } from "./card.mjs";
 import { open } from "./segments.mjs";
-
-const DOWN_MS = 300; // long enough for a guest to see that the cable was out
 
 /** @type {Map<number, Card>} */
 const cards = new Map();
