@@ -7,7 +7,9 @@
 #define KERNEL_HALF (1ull << 63)
 #define MOST_FRAMES 48
 #define MOST_STRINGS 32 /* of an argv */
-#define STRETCH 8192    /* instructions, on average */
+/* Instructions between two looks at the clock: a look and a way out of
+ * translated code cost a microsecond or so, which is to be little of a stretch. */
+enum { SHORTEST_STRETCH = 2048, LONGEST_STRETCH = 65536 };
 
 /* A record: this head, then payload up to a multiple of its 32 bytes. */
 struct Record {
@@ -354,11 +356,25 @@ static bool frames(struct Hart *h, uint32_t set, struct Stack *s, uint64_t *fram
     return false;
 }
 
+/* A stretch is to take between an eighth and a third of the time between two samples. */
+static void fit_stretch(struct Hart *h, uint64_t ticks)
+{
+    uint32_t *stretch = &h->trace.stretch;
+    if (*stretch < SHORTEST_STRETCH)
+        *stretch = SHORTEST_STRETCH;
+    else if (ticks * 8 < trace()->sample_ticks && *stretch < LONGEST_STRETCH)
+        *stretch *= 2;
+    else if (ticks * 3 > trace()->sample_ticks && *stretch > SHORTEST_STRETCH)
+        *stretch /= 2;
+}
+
 void trace_sample(struct Hart *h)
 {
     struct Trace *t = trace();
     uint64_t now = machine_time(), frame[MOST_FRAMES];
     uint32_t count = 0, kernel;
+    fit_stretch(h, now - h->trace.looked);
+    h->trace.looked = now;
     if (now < h->trace.sample_due)
         return;
     /* A hart that was held up is not to make up for it. */
@@ -386,5 +402,6 @@ uint32_t trace_stretch(struct Hart *h)
     seed ^= seed >> 17;
     seed ^= seed << 5;
     h->trace.seed = seed;
-    return STRETCH / 2 + seed % STRETCH;
+    uint32_t stretch = h->trace.stretch ? h->trace.stretch : SHORTEST_STRETCH;
+    return stretch / 2 + seed % stretch;
 }

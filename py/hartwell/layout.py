@@ -218,7 +218,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("head", "u32"), ("tail", "u32"),  # of the hart's ring, in slots; both count up for ever
         ("lost", "u32"), ("seed", "u32"),
         ("task", "u64"),  # at the last look
-        ("sample_due", "u64"),  # mtime
+        ("sample_due", "u64"), ("looked", "u64"),  # mtime: of the next sample, of the last look at the clock
+        ("stretch", "u32"), ("pad", "u32"),  # instructions between two looks, on average
     ],
     "Trace": [
         ("mask", "u32"),  # TRACE_SYSCALLS, ...: what is noted
