@@ -15,6 +15,7 @@
 #define SEGMENT_BYTES (JIT_CODE_BYTES / JIT_SEGMENTS)
 #define SEGMENT_MODULES (JIT_MODULES / JIT_SEGMENTS)
 #define SEGMENT_SLOTS (JIT_SLOTS / JIT_SEGMENTS)
+#define REFUSALS_BORNE 16 /* then this machine goes on without a translator */
 #define HEAD_ROOM (512 + (8 + 5 * HINTS) * JIT_QUEUE) /* of a module, in front of its functions */
 
 static struct JitRegion *regions(void) { return (struct JitRegion *)mem_at(MACHINE->jit_regions_offset); }
@@ -166,7 +167,8 @@ bool registry_install(struct Hart *h, uint32_t number)
         return false;
     if (!host_install(m->code, m->bytes, m->first_slot + m->slots)) {
         m->refused = 1; /* and not asked again: it stays interpreted */
-        MACHINE->jit.stat_refused++;
+        if (++MACHINE->jit.stat_refused == REFUSALS_BORNE) /* an engine without tail calls, say */
+            atomic_set(&MACHINE->jit.threshold, JIT_NEVER);
         return false;
     }
     own->installed[number / 32] |= 1u << number % 32;

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 
 import pytest
+import wasmtime
 
 from hartwell.layout import CONSTANTS, RAM_BASE, field
 from hartwell.platform.wasmtime import WasmtimeCore
@@ -199,3 +200,27 @@ def test_a_guest_that_makes_code_without_end_stays_bounded() -> None:
     assert sums == functions + 3
     assert get(core, "Machine.jit.stat_evictions") >= 1
     assert get(core, "Machine.jit.region_live") <= CONSTANTS["JIT_MODULES"]
+
+
+def test_an_engine_that_refuses_modules_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = bench.fresh_core(harts=1, threshold=ONCE)
+    hart = bench.Bench(core)
+    functions = 40
+    code = hart.load("; ".join(f"f{k}: addi a0, a0, {k}; jr a1" for k in range(functions)))
+    asked = []
+    monkeypatch.setattr(wasmtime, "Instance", lambda *_: asked.append(1) or refuse())
+    for k in range(functions):
+        hart.start(code[f"f{k}"])
+        hart.x_set("a0", 0)
+        hart.x_set("a1", code[f"f{k}"])
+        for count in (2, 600, 600):
+            core.call("hart_run", 0, count, EXACT)
+        assert hart.x("a0") == 601 * k
+    assert get(core, "Machine.jit.threshold") == CONSTANTS["JIT_NEVER"]
+    assert len(asked) < 20
+    assert translated(core) == 0
+    core.terminate()
+
+
+def refuse() -> None:
+    raise wasmtime.WasmtimeError("no tail calls here")
