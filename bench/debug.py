@@ -56,7 +56,9 @@ async def mips():
 
 await asyncio.sleep(2)
 found = {"alone": [], "gdb": [], "breakpoints": [], "watchpoint": []}
-for _ in range(rounds):
+for turn in range(rounds + 1):
+    if turn == 1:  # the first is for the translator and the engine
+        found = {name: [] for name in found}
     found["alone"].append(await mips())
     session = server_of(machine).connect(lambda sent: None)
     session.receive(packets.encode(b"vCont;c"))

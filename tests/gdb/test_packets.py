@@ -15,7 +15,7 @@ from hartwell.gdb.packets import PACKET_BYTES, Damaged, Decoder, Interrupt, Nack
 from hartwell.gdb.words import BadPacket, number
 from tests.gdb.conftest import Target
 
-LETTERS = "?gGpPmMXZzHTcCsSDRqQvk!bi"
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # others may have the processor
 HEX = st.text("0123456789abcdefABCDEF,;:=-", max_size=40)
 NAMES = st.sampled_from([
     "qXfer:features:read:target.xml:", "qXfer:threads:read::", "qXfer:memory-map:read::", "qXfer:exec-file:read::", "qRcmd,",
@@ -29,6 +29,7 @@ SAFE = st.one_of(  # all but what switches the machine off
 )
 
 
+@PATIENT
 @given(st.lists(st.binary(max_size=100), max_size=5), st.data())
 def test_packets_arrive_however_they_are_cut(bodies: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(packets.encode(body) for body in bodies)
@@ -40,6 +41,7 @@ def test_packets_arrive_however_they_are_cut(bodies: list[bytes], data: st.DataO
     assert events == [Packet(body) for body in bodies]
 
 
+@PATIENT
 @given(st.binary(max_size=300))
 def test_bytes_that_are_no_packets(stream: bytes) -> None:
     assert all(isinstance(event, Packet | Interrupt | Damaged | Nack) for event in Decoder().feed(stream))

@@ -357,6 +357,13 @@ class Session:
             self._report(stop)
             return None
         hart = next(iter(steps))
+        if steps[hart].verb == "s" and not set(others) - {hart}:  # at once: no turn of the event loop for each step
+            for index in range(control.count):
+                self.debugger.forget(index)
+            control.advance(hart)
+            self._running.clear()
+            self._report(self.debugger.device() or self.debugger.at(hart) or Stop("step", hart, self.debugger.harts[hart].pc))
+            return None
         self._stepping = self._spawn(self._step(hart, steps[hart], others))
         return None
 
