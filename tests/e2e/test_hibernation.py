@@ -116,7 +116,11 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) ->
     tab.python(f"Machine.checkpoint_seconds = {interval}")
     # Each line of the log names itself and a checksum; memory is written on and on.
     tab.run("dd if=/dev/urandom of=/tmp/file bs=1k count=500 2>/dev/null; md5sum /tmp/file > /tmp/sum")
-    tab.run("(while sleep 0.2; do date +%s > /tmp/now; head -c 300000 /dev/urandom > /tmp/noise; done) > /dev/null 2>&1 &")
+    # In place at once, so that nobody reads half of it.
+    tab.run(
+        "(while sleep 0.2; do date +%s > /tmp/next; mv /tmp/next /tmp/now; head -c 300000 /dev/urandom > /tmp/noise; done)"
+        " > /dev/null 2>&1 & sleep 1"
+    )
     while not tab.python("machine.name"):
         tab.page.wait_for_timeout(500)
     for attempt in range(times):
