@@ -50,6 +50,8 @@ static void reset(struct Virtio *v)
         update(v);
     if (v->backend == VIRTIO_BACKEND_PYTHON)
         doorbell_ring(DOORBELL_VIRTIO);
+    if (v->backend == VIRTIO_BACKEND_BLOCK)
+        virtio_block_reset(v);
 }
 
 void virtio_mmio_reset(void)

@@ -79,6 +79,8 @@ export async function createCore(cpu, plan, spawn) {
     /** The machine itself; the storage worker reads and writes it. */
     memory,
     module: cpu.module,
+    /** The C stack of the storage worker's instance. */
+    storagePlace: stackOf(plan, plan.supervisorThread + 1),
     call,
     /** A view of the machine's bytes, for Python's assign() and to_bytes(). */
     view: range,

@@ -106,6 +106,17 @@ const host = {
     return new Promise((resolve) => asked.push(resolve));
   },
   /**
+   * Where ranges of a source can be read, and its size in bytes.
+   * @param {string} source a name below static/, or a URL
+   */
+  locate: async (source) => {
+    const url = /^[a-z]+:\/\//i.test(source) ? new URL(source) : new URL(source, STATIC);
+    const response = await fetch(url, { method: "HEAD" });
+    if (response.status === 404) return undefined;
+    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    return { url: url.href, size: Number(response.headers.get("content-length")) };
+  },
+  /**
    * @param {Uint8Array} data
    * @param {boolean} quiet shown again: the terminal shall answer nothing
    */

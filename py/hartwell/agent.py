@@ -20,6 +20,7 @@ from hartwell.errors import HartwellError, MachineStopped, NotSupported
 from hartwell.history.taps import Tap, VirtioTap
 
 LONGEST_LINE = 64 << 20  # of an answer; the guest may not fill Python's memory
+SHUTDOWN_SECONDS = 10.0  # for the guest's own power-off
 HELLO = b"hartwell agent 1"
 
 
@@ -34,6 +35,8 @@ class Result:
 
 class Agent:
     """The host's end."""
+
+    shutdown_seconds = SHUTDOWN_SECONDS
 
     def __init__(self, port: VirtioConsole) -> None:
         self._port: VirtioConsole = port
@@ -79,6 +82,10 @@ class Agent:
             self._calls.pop(number, None)
 
     # --- what the machine calls ---------------------------------------------
+
+    async def power_off(self) -> None:
+        """Asks the guest to power off."""
+        await self.run("/usr/sbin/poweroff", SHUTDOWN_SECONDS)
 
     def saved(self) -> dict[str, Any]:
         """For a snapshot.  Commands under way go on in the guest; nobody here waits for their ends."""

@@ -76,6 +76,19 @@ def _parser() -> argparse.ArgumentParser:
 
     images = commands.add_parser("image", help="list and make images").add_subparsers(required=True, metavar="ACTION")
     images.add_parser("list", help="the images there are").set_defaults(act=_list_images)
+    build = images.add_parser(
+        "build", help="make an image from a recipe",
+        description="Makes static/images/NAME from a recipe (docs/images.md): fetches its packages, lets a machine of our "
+        "own configure them, and stores the disk that it wrote.  RECIPE is a .toml file or the name of one that comes along.",
+    )
+    build.add_argument("recipe", metavar="RECIPE")
+    build.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
+    build.add_argument(
+        "--unsigned-index", action="store_true", help="take the mirror's list of packages without its signature: for a "
+        "mirror that is being synchronised, over a connection that you trust; recipes with a lock don't need it"
+    )
+    build.add_argument("--default", action="store_true", help="boot it when no image is named")
+    build.set_defaults(act=_build_image)
     kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
     kernel.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
     kernel.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="compilers side by side")
@@ -140,6 +153,16 @@ def _node(options: dict[str, Any]) -> int:
             process.kill()
             raise
     return 128 - status if status < 0 else status
+
+
+def _build_image(options: argparse.Namespace) -> int:
+    from hartwell.setup import builder
+    from hartwell.setup.steps import Progress
+
+    name = builder.build(
+        options.recipe, options.mirror, Progress(), unsigned=options.unsigned_index, default=options.default)
+    print(f"made the image {name}; `hartwell run --image {name}` boots it")
+    return 0
 
 
 def _list_images(_: argparse.Namespace) -> int:

@@ -30,6 +30,10 @@ class ConnectionRefused(HartwellError):
     """Nothing in the guest takes a connection to that port."""
 
 
+class DiskInUse(HartwellError):
+    """A disk's kept changes belong to a machine that runs elsewhere."""
+
+
 class ImageNotFound(HartwellError):
     """No image of that name is known."""
 

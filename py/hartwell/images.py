@@ -24,6 +24,8 @@ class Image:
     harts: int
     memory: str
     description: str
+    disk: str | None = None  # the description of its disk, a name below static/
+    agent: str | None = None  # "qemu": it runs qemu-guest-agent; else Hartwell's own, if any
 
 
 async def load_image(platform: Platform, name: str | None) -> Image:
@@ -50,7 +52,8 @@ def read_image(facts: Any, name: str) -> Image:
     """Checks what an image.json says.  BadConfiguration names the field that is wrong."""
     if not isinstance(facts, dict) or not isinstance(facts.get("kernel"), str):
         raise BadConfiguration(f"image {name!r}: its image.json names no kernel")
-    for key, kind in (("initrd", str), ("append", str), ("harts", int), ("memory", str), ("description", str)):
+    for key, kind in (("initrd", str), ("disk", str), ("agent", str), ("append", str), ("harts", int), ("memory", str),
+                      ("description", str)):
         if not isinstance(facts.get(key), (kind, type(None))):
             raise BadConfiguration(f"image {name!r}: {key} in its image.json is {facts[key]!r}, not a {kind.__name__}")
     initrd = facts.get("initrd")
@@ -62,6 +65,8 @@ def read_image(facts: Any, name: str) -> Image:
         facts.get("harts") or 1,
         facts.get("memory") or "512M",
         facts.get("description") or "",
+        _place(name, facts["disk"]) if facts.get("disk") else None,
+        facts.get("agent"),
     )
 
 

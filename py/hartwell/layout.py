@@ -32,6 +32,8 @@ PAGE = 4096
 MAX_HARTS = 8
 MAX_VIRTIO = 16  # slots; QEMU `virt` has 8 (irq 1..8), ours go on with irq 16..23
 VIRTIO_QUEUES = 4  # queues of one device
+MAX_DISKS = 8
+DISK_CHUNK = 0x1_0000  # bytes; also the cluster of a qcow2 file
 PLIC_SOURCES = 64
 PLIC_CONTEXTS = 2 * MAX_HARTS  # hart h: M = 2h, S = 2h+1 (QEMU's order)
 TIME_GRID = 50_000
@@ -133,9 +135,34 @@ STRUCTS: dict[str, list[Field]] = {
         ("config", "u8", 256),
         # backend's own: console: rings; block: image
         ("tx", "Ring"), ("rx", "Ring"),
-        ("image_offset", "u32"), ("image_pad", "u32"), ("image_bytes", "u64"),
+        ("image_offset", "u32"),  # net: its area
+        ("disk", "u32"),  # block: index of its struct Disk
         ("requests", "u64"), ("errors", "u64"),
     ],
+    # A disk's cache (cpu/disk.h): chunks that are here lie in frames.
+    "Disk": [
+        ("lock", "u32"),  # taken after the slot's
+        ("slot", "u32"),
+        ("bytes", "u64"),  # 0: there is no such disk
+        ("chunks", "u32"), ("frames", "u32"),
+        ("map_offset", "u32"),  # u32 per chunk: DISK_ABSENT, _WANTED, _FAILED, or DISK_FRAME + frame
+        ("marks_offset", "u32"),  # u8 per chunk: DISK_ZERO, ...
+        ("frame_offset", "u32"),  # struct Frame per frame
+        ("data_offset", "u32"),  # DISK_CHUNK bytes per frame
+        ("durable", "u32"),  # a guest's flush waits for a commit
+        ("hand", "u32"), ("frames_used", "u32"),  # of the clock that evicts; frames ever used
+        ("dirty", "u32"), ("zeroed", "u32"),  # frames, and chunks without a frame, that a commit has to write
+        ("full", "u32"),  # the last commit failed: no frame can be made free by one
+        ("spill", "u32"),  # a commit is wanted since frames run out
+        ("wanted", "u32", 64), ("wanted_head", "u32"), ("wanted_tail", "u32"),  # chunks to be fetched
+        ("commits_begun", "u32"), ("commits_done", "u32"), ("commit_failed", "u32"),  # the last two: numbers of commits
+        ("parked", "u32"),  # bit per queue whose first request waits for a chunk, a frame or a commit
+        ("disk_pad", "u32"),
+        ("flush_ticket", "u32", VIRTIO_QUEUES),  # the commit that a queue's flush waits for, 0: none
+        ("generation", "u64"),  # commits that the store holds
+        ("misses", "u64"), ("fetched", "u64"), ("evicted", "u64"), ("failures", "u64"),
+    ],
+    "Frame": [("chunk", "u32"), ("flags", "u32")],  # FRAME_*
     # --- debugger (cpu/debug.h) ---------------------------------------------
     "DebugBreakpoint": [("address", "u64"), ("space", "u64"), ("flags", "u32"), ("pad", "u32")],  # flags: POINT_*
     "DebugWatchpoint": [
@@ -271,6 +298,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("time_divisor", "u64"),
         ("aclint", "Aclint"), ("plic", "Plic"), ("uart", "Uart"), ("rtc", "Rtc"),
         ("virtio", "Virtio", MAX_VIRTIO),
+        ("disk", "Disk", MAX_DISKS),
+        ("disk_bell", "u32"),  # rises when a disk's storage has work; waited on
         ("debug_ring", "Ring"),
         ("debug", "Debug"),
         ("snapshot", "Snapshot"),
@@ -359,6 +388,11 @@ STRUCTS: dict[str, list[Field]] = {
 CONSTANTS: dict[str, int] = {
     "LAYOUT_VERSION": LAYOUT_VERSION,
     "MACHINE_MAGIC": 0x4C57_5448,  # "HTWL"
+    "MAX_DISKS": MAX_DISKS, "DISK_CHUNK": DISK_CHUNK,
+    # a disk's map, below DISK_FRAME; its marks; a frame's flags
+    "DISK_ABSENT": 0, "DISK_WANTED": 1, "DISK_FAILED": 2, "DISK_FRAME": 4,
+    "DISK_ZERO": 1, "DISK_ZERO_DIRTY": 2, "DISK_ZERO_WRITING": 4,
+    "FRAME_USED": 1, "FRAME_TOUCHED": 2, "FRAME_DIRTY": 4, "FRAME_WRITING": 8, "FRAME_FILLING": 16,
     "MAX_HARTS": MAX_HARTS, "MAX_VIRTIO": MAX_VIRTIO, "VIRTIO_QUEUES": VIRTIO_QUEUES,
     "MAX_BREAKPOINTS": MAX_BREAKPOINTS, "MAX_WATCHPOINTS": MAX_WATCHPOINTS,
     "PAGE_WAITERS": PAGE_WAITERS, "SNAPSHOT_CHUNK": SNAPSHOT_CHUNK,

@@ -21,12 +21,15 @@ from hartwell.console import Console
 from hartwell.debugger import Debugger
 from hartwell.devices.block import BlockDevice
 from hartwell.devices.console import UartConsole, VirtioConsole
+from hartwell.devices.port import PortDevice
 from hartwell.devices.rng import RngDevice
 from hartwell.devices.virtio import VirtioDevice
 from hartwell.devices.vsock import VsockDevice
+from hartwell.disks import MachineDisks
 from hartwell.errors import HartwellError, MachineStopped
 from hartwell.files import Files
 from hartwell.gdb.port import GdbPort
+from hartwell.guestagent import PORT, GuestAgent
 from hartwell.harts import Hart
 from hartwell.history.recording import Recording
 from hartwell.history.replay import Replayable
@@ -38,7 +41,7 @@ from hartwell.memory import Memory
 from hartwell.net import Network
 from hartwell.ninep.backend import Folder
 from hartwell.platform import Core, Platform
-from hartwell.request import BARE_SLOTS, Request, Source, make_request, renew, said
+from hartwell.request import BARE_SLOTS, DiskSource, Request, Source, make_request, renew, said
 from hartwell.snapshot.saver import Saver
 
 if TYPE_CHECKING:
@@ -95,7 +98,7 @@ class Machine(Replayable, Inspection, GdbPort):
         _write_plan(core, request, jit_threshold(jit))
         core.call("machine_init")
         self._devices: list[VirtioDevice] = []
-        self._agent: Agent | None = None
+        self._agent: Agent | GuestAgent | None = None
         self.console = Console(*self._attach(), self._show)
         self._saver = Saver(self)
 
@@ -105,7 +108,8 @@ class Machine(Replayable, Inspection, GdbPort):
     async def boot(
         cls, image: str | None = None, *, harts: int | None = None, memory: str | int | None = None,
         kernel: Source | None = None, initrd: Source | None = None, append: str | None = None,
-        disks: Sequence[Source] = (), firmware: Source | None = None, bare: Source | None = None,
+        disks: Sequence[DiskSource] = (), overlay: str | None = "default",
+        firmware: Source | None = None, bare: Source | None = None,
         share: str | Path | Folder | None = "default", network: str | Sequence[str] | None = "default",
         jit: bool | int = True, show: bool = True, halt: bool = False, platform: Platform | None = None,
         recording: Recording | None = None,
@@ -117,7 +121,9 @@ class Machine(Replayable, Inspection, GdbPort):
         kernel, initrd: instead of, or without, an image's; a name below
         static/, a path, a URL, or bytes.  A RISC-V Linux Image, or a gzip of one.
         append: kernel arguments, added to the image's.
-        disks: raw images, copied into the machine's memory; /dev/vda and on.
+        disks: images, or hartwell.disks.Disk where more is to be said; after the
+        image's own disk /dev/vda, or from it on.  overlay: the name under which
+        changes to the image's own disk are kept; None forgets them.
         firmware: an M-mode image such as firmware/fw_jump.bin; without one the
         machine answers SBI calls itself.
         bare: an M-mode ELF program instead of all that (HTIF `tohost` ends it).
@@ -144,11 +150,17 @@ class Machine(Replayable, Inspection, GdbPort):
             links = Links(place, share=share, network=network)
             request = await make_request(
                 place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,
-                disks=disks, firmware=firmware, bare=bare,
+                disks=disks, firmware=firmware, bare=bare, overlay=overlay,
             )
             if show and cls.shown is not None:
                 await cls.shown.close()
-            machine = cls(await place.create(request.plan), request, place, links, jit)
+            core = await place.create(request.plan)
+            try:
+                machine = cls(core, request, place, links, jit)
+                note = await machine.disks.open()
+            except BaseException:
+                core.terminate()
+                raise
         except BaseException:
             if show:
                 if cls.shown is not None:
@@ -165,6 +177,8 @@ class Machine(Replayable, Inspection, GdbPort):
             Machine.shown = machine
             machine.console.shown_before = place.shown_bytes
             machine.console.resize(*cls.console_size)
+        if note:
+            machine._show(f"{note}\r\n".encode())
         await machine._start()
         machine._checkpoint()
         return machine
@@ -281,7 +295,8 @@ class Machine(Replayable, Inspection, GdbPort):
         if self.state == "paused":
             self.resume()
         if self._agent and self._agent.present:
-            asking = asyncio.ensure_future(self._agent.run("/usr/sbin/poweroff", timeout))
+            timeout = max(timeout, self._agent.shutdown_seconds)
+            asking = asyncio.ensure_future(self._agent.power_off())
             asking.add_done_callback(lambda task: task.cancelled() or task.exception())
             await self._stopped(timeout)
             asking.cancel()
@@ -307,6 +322,7 @@ class Machine(Replayable, Inspection, GdbPort):
         for task in self._tasks:
             task.cancel()
         self._links.close()
+        await self.disks.close()
         self._core.terminate()
         await hibernation.release(self)
         if Machine.shown is self:
@@ -353,10 +369,17 @@ class Machine(Replayable, Inspection, GdbPort):
             rng = RngDevice(lambda count: self.entropy(count))
             rng.attach(core, 1)
             self._devices.append(rng)
-            self._agent = Agent(VirtioConsole(core, 2, 1))
+            if request.agent == "qemu":
+                port = PortDevice(PORT)
+                port.attach(core, 2)
+                self._devices.append(port)
+                self._agent = GuestAgent(port)
+            else:
+                self._agent = Agent(VirtioConsole(core, 2, 1))
             first_disk = 3
         for index, disk in enumerate(request.disks):
-            BlockDevice(core, first_disk + index, disk.offset, disk.blob)
+            BlockDevice(core, first_disk + index, index, disk)
+        self.disks = MachineDisks(self._platform, core, request.disks)
         self._slots = list(range(BARE_SLOTS if request.bare else first_disk + len(request.disks)))
         devices, slots = self._links.join(self, core)
         self._devices += devices
@@ -461,6 +484,7 @@ class Machine(Replayable, Inspection, GdbPort):
         core = self._core
         await core.join()
         self._carry()
+        await self.disks.rest()
         reason = _STOP.get(core.load(_WORDS["stop_reason"]), "CRASH")
         self.exit_code = core.load(_WORDS["exit_code"])
         if reason == "REBOOT":

@@ -6,33 +6,25 @@ runs is given up for the new one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hartwell.boot import check_kernel, unpack
-from hartwell.devices.block import check_image
+from hartwell.disks import Disk, DiskPlan, plan_disk
 from hartwell.elf import read_elf
 from hartwell.errors import BadConfiguration, HartwellError
-from hartwell.images import load_image
+from hartwell.images import Image, load_image
 from hartwell.layout import MemoryPlan, plan_memory
 from hartwell.platform import Blob, Platform
 from hartwell.sizes import parse_size
 
 Source = str | Path | bytes | bytearray
+DiskSource = Source | Disk | Mapping[str, Any]  # a mapping: the fields of a Disk
 
-DISK_ALIGN = 4096
 DEFAULT_APPEND = "console=ttyS0"
 BARE_SLOTS = 8  # QEMU's number; a bare program has no driver that probes for more
-
-
-@dataclass(frozen=True)
-class Disk:
-    """An image and where in linear memory it goes."""
-
-    blob: Blob
-    offset: int
-    name: str
 
 
 @dataclass
@@ -47,7 +39,9 @@ class Request:
     initrd: Blob | None = None
     append: str = ""
     firmware: Blob | None = None
-    disks: list[Disk] = field(default_factory=list)
+    disks: list[DiskPlan] = field(default_factory=list)
+    agent: str | None = None
+    """"qemu": the guest runs qemu-guest-agent."""
     options: dict[str, str] = field(default_factory=dict)
     """What Machine.boot was given, as far as it can be said again after a sleep."""
     stale: bool = False
@@ -56,8 +50,8 @@ class Request:
 
 async def make_request(
     platform: Platform, *, image: str | None, harts: int | None, memory: str | int | None,
-    kernel: Source | None, initrd: Source | None, append: str | None, disks: Sequence[Source],
-    firmware: Source | None, bare: Source | None,
+    kernel: Source | None, initrd: Source | None, append: str | None, disks: Sequence[DiskSource],
+    firmware: Source | None, bare: Source | None, overlay: str | None = "default",
 ) -> Request:
     """Fetches what is named and checks it all.
 
@@ -80,15 +74,12 @@ async def make_request(
         wanted_harts = chosen.harts if chosen else 1
     if wanted_memory is None:
         wanted_memory = _memory(chosen.memory if chosen else "512M")
-    blobs = [(await _fetch(platform, disk), _called(disk, "disk")) for disk in disks]
-    for blob, called in blobs:
-        check_image(blob, called)
-    room = sum(-(-blob.size // DISK_ALIGN) * DISK_ALIGN for blob, _ in blobs)
-    plan = plan_memory(wanted_memory, wanted_harts, room)
+    found = [await plan_disk(platform, *named) for named in _disks(chosen, disks, overlay)]
+    plan = plan_memory(wanted_memory, wanted_harts, sum(disk.room for disk in found))
     placed, at = [], plan.values["blob_offset"]
-    for blob, called in blobs:
-        placed.append(Disk(blob, at, called))
-        at += -(-blob.size // DISK_ALIGN) * DISK_ALIGN
+    for disk in found:
+        placed.append(disk.at(at))
+        at += disk.room
 
     if bare is not None:
         program, called = await _fetch(platform, bare), _called(bare, "program")
@@ -109,7 +100,7 @@ async def make_request(
         initrd=None if ram is None else await _fetch(platform, ram),
         append=_append(chosen.append if chosen else None, append),
         firmware=None if firmware is None else await _fetch(platform, firmware),
-        disks=placed,
+        disks=placed, agent=chosen.agent if chosen else None,
     )
 
 
@@ -143,6 +134,17 @@ async def renew(request: Request, platform: Platform) -> None:
     for name in ("kernel", "kernel_name", "initrd", "append", "firmware"):
         setattr(request, name, getattr(fresh, name))
     request.stale = False
+
+
+def _disks(image: Image | None, disks: Sequence[DiskSource], overlay: str | None) -> list[tuple[Disk, str]]:
+    """The image's own disk, then those asked for, each with a name for messages."""
+    all_disks = [Disk(**disk) if isinstance(disk, Mapping) else disk if isinstance(disk, Disk) else Disk(disk) for disk in disks]
+    named = [(disk, _called(disk.source, "disk") if disk.source is not None else "empty") for disk in all_disks]
+    if image is None or image.disk is None:
+        return named
+    default = overlay == "default"
+    own = Disk(image.disk, overlay=image.name if default else overlay, optional=default)
+    return [(own, image.name), *named]
 
 
 def _append(image: str | None, given: str | None) -> str:

@@ -13,7 +13,7 @@ from hartwell.setup.build import generate_sources, sources
 from tests.native import build
 
 HARTS = 2
-PLAN = plan_memory(1 << 20, HARTS, blob_bytes=64 << 10)
+PLAN = plan_memory(1 << 20, HARTS, blob_bytes=5 << 16)
 FLAGS = ["-O1", "-g", "-fno-math-errno", "-fsanitize=undefined", "-fsanitize-trap=undefined", "-Wno-overriding-option"]
 
 

@@ -19,6 +19,7 @@
 
 #include "bus.h"
 #include "csr.h"
+#include "disk.h"
 #include "mmu.h"
 #include "virtio_mmio.h"
 #include "virtio_queue.h"
@@ -26,6 +27,9 @@
 void machine_init(void);
 uint32_t hart_run(uint32_t hart, uint32_t budget, uint32_t flags);
 void hart_start(uint32_t hart, uint64_t pc, uint64_t a0, uint64_t a1, uint32_t privilege);
+uint32_t disk_claim(uint32_t disk, uint32_t chunk);
+uint32_t disk_place(uint32_t disk, uint32_t chunk);
+void disk_filled(uint32_t disk, uint32_t chunk, uint32_t place, uint32_t status);
 void uart_input(void);
 void virtio_input(uint32_t slot);
 uint64_t translate(uint32_t hart, uint64_t va, uint32_t access);
@@ -35,6 +39,7 @@ uint8_t *linear_memory;
 #define RESERVED (6ull << 30) /* whatever a 32-bit offset and a long access reach */
 #define PAGE 4096u
 enum { BLOCK = 0, CONSOLE = 1, BLOCK_ID = 2, CONSOLE_ID = 3 };
+enum { DISK_CHUNKS = 12, DISK_FRAMES = 4 }; /* a disk that its cache cannot hold; 5 chunks of memory */
 
 static uint8_t pristine[sizeof(struct Machine)];
 static struct { uint32_t mask, match; } *instruction;
@@ -141,6 +146,35 @@ static void queue(struct Virtio *v, struct Virtqueue *q)
     }
 }
 
+/* A disk whose cache has few frames, in any state that it can be in. */
+static void disk_state(void)
+{
+    struct Machine *m = MACHINE;
+    struct Disk *d = &m->disk[0];
+    uint32_t at = m->blob_offset;
+    memset(mem_at(at), 0, m->blob_bytes);
+    memset(d, 0, sizeof *d);
+    d->slot = BLOCK;
+    d->chunks = DISK_CHUNKS;
+    d->bytes = (uint64_t)DISK_CHUNKS * DISK_CHUNK - 512 * below(128);
+    d->frames = DISK_FRAMES;
+    d->durable = (uint32_t)below(2);
+    d->map_offset = at;
+    d->marks_offset = at + 4 * DISK_CHUNKS;
+    d->frame_offset = at + 8 * DISK_CHUNKS;
+    d->data_offset = at + 16 * DISK_CHUNKS;
+    for (uint32_t i = 0; i < DISK_CHUNKS; i++)
+        disk_marks(d)[i] = (uint8_t)below(2);
+    for (uint32_t i = 0; i < 6; i++) { /* chunks that came, and ones that could not */
+        uint32_t chunk = (uint32_t)below(DISK_CHUNKS);
+        if (!disk_claim(0, chunk))
+            continue;
+        uint32_t status = (uint32_t)below(4), place = status == 0 ? disk_place(0, chunk) : 0;
+        disk_filled(0, chunk, place, status == 0 && !place ? 2 : status);
+    }
+    m->virtio[BLOCK].disk = 0;
+}
+
 static void devices(void)
 {
     struct Machine *m = MACHINE;
@@ -153,8 +187,7 @@ static void devices(void)
         v->queue_max = 256;
         v->config_size = 64;
     }
-    m->virtio[BLOCK].image_offset = m->blob_offset;
-    m->virtio[BLOCK].image_bytes = m->blob_bytes;
+    disk_state();
     struct Ring *rings[] = {&m->uart.tx, &m->uart.rx, &m->virtio[CONSOLE].tx, &m->virtio[CONSOLE].rx};
     for (uint32_t i = 0; i < 4; i++) {
         rings[i]->offset = RING_BASE + i * RING_SIZE;

@@ -8,7 +8,7 @@
  * the checkout (py/); its packages come from static/wheels.
  */
 
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -114,6 +114,23 @@ const host = {
   address: (name) => path.join(STATIC, name),
   /** There is no page to ask. */
   terminal: async () => "null",
+  /**
+   * Where ranges of a source can be read, and its size in bytes.
+   * @param {string} source a path, a name below static/, or a URL
+   */
+  locate: async (source) => {
+    if (/^https?:\/\//i.test(source)) {
+      const response = await fetch(source, { method: "HEAD" });
+      if (response.status === 404) return undefined;
+      if (!response.ok) throw new Error(`the server answered ${response.status}`);
+      return { url: source, size: Number(response.headers.get("content-length")) };
+    }
+    for (const file of [path.resolve(source), path.join(STATIC, source)]) {
+      const facts = await stat(file).catch(() => null);
+      if (facts?.isFile()) return { url: pathToFileURL(file).href, size: facts.size };
+    }
+    return undefined;
+  },
   /** @param {Uint8Array} data */
   console: (data) => void process.stdout.write(data),
   /**

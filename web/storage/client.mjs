@@ -166,6 +166,24 @@ export class StorageClient {
   /** @param {string} name */
   unlock = (name) => this.ask("unlock", { name });
 
+  /**
+   * Begins to serve a machine's disks.
+   * @param {any} core of core.mjs
+   * @param {string} plan JSON {bell, disks}
+   * @returns {Promise<number>} the machine, for the calls below
+   */
+  openDisks(core, plan) {
+    return this.ask("openDisks", { memory: core.memory, module: core.module, place: core.storagePlace, ...JSON.parse(plan) });
+  }
+  /** Settles when all that was written is kept. @param {number} machine @returns {Promise<number[]>} generations */
+  commitDisks = (machine) => this.ask("commitDisks", { machine });
+  /** @param {number} machine @returns {Promise<string>} JSON: what went wrong last with each, or null */
+  diskErrors = (machine) => this.ask("diskErrors", { machine });
+  /** Node only: writes an image's chunks. @type {(machine: number, index: number, folder: string) => Promise<string>} */
+  packDisk = (machine, index, folder) => this.ask("packDisk", { machine, index, folder });
+  /** @param {number} machine */
+  closeDisks = (machine) => this.ask("closeDisks", { machine });
+
   terminate() {
     this.#worker?.terminate();
     this.#worker = null;

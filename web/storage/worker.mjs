@@ -9,6 +9,7 @@
  */
 
 import { listen, post } from "../port.mjs";
+import { Disks } from "./disks.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
 import { importPack, openPack, readBlob, readUrl, writePack } from "./pack.mjs";
 import { CHUNK } from "./store.mjs";
@@ -38,6 +39,9 @@ async function openKeeper({ statics, folder }) {
 let opened;
 /** @type {Map<string, () => void>} */
 const locks = new Map();
+/** Of machines that run, by the number that openDisks gave. @type {Map<number, Disks>} */
+const machines = new Map();
+let nextMachine = 1;
 /** Saves that have begun and whose record is still to come. @type {Map<number, () => void>} */
 const guards = new Map();
 let nextGuard = 1;
@@ -117,6 +121,22 @@ const operations = {
   dropRecord: ({ store }, { kind, name }) => store.dropRecord(kind, name),
   records: ({ store }, { kind }) => store.records(kind),
   estimate: ({ store }) => store.estimate(),
+  async openDisks(keeper, message) {
+    const number = nextMachine++;
+    machines.set(number, await Disks.open(keeper, message));
+    return number;
+  },
+  commitDisks: async (_, { machine }) => machines.get(machine)?.commit() ?? [],
+  diskErrors: async (_, { machine }) => JSON.stringify(machines.get(machine)?.list.map(({ error }) => error) ?? []),
+  async packDisk(_, { machine, index, folder }) {
+    const disk = machines.get(machine)?.list.find(({ plan }) => plan.index === index);
+    if (!disk) throw new Error(`disk ${index} of machine ${machine} is not open`);
+    return JSON.stringify(await (await import("../node/pack.mjs")).packDisk(disk, folder));
+  },
+  async closeDisks(_, { machine }) {
+    await machines.get(machine)?.close();
+    machines.delete(machine);
+  },
   collect: (keeper) => keeper.collect(),
   lock: async ({ store }, { name }) => {
     if (locks.has(name)) return false;

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hartwell.agent import Agent
     from hartwell.console import Console
     from hartwell.debugger import Debugger
+    from hartwell.guestagent import GuestAgent
     from hartwell.machine import Machine
 
 INSTRUCTIONS_PER_TICK = 10  # of mtime, 10 MHz: a hart of 100 MIPS
@@ -33,7 +34,7 @@ class Replayable:
     entropy: Callable[[int], bytes] = staticmethod(os.urandom)
     _core: Core
     _devices: list[VirtioDevice]
-    _agent: Agent | None
+    _agent: Agent | GuestAgent | None
     console: Console
     debugger: Debugger
     pause: Callable[[], None]

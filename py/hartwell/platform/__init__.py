@@ -73,6 +73,21 @@ class Core(Protocol):
         """As `wait`, but this thread sleeps: for the milliseconds that a pause
         takes.  True when the word differs from `value`."""
 
+    async def open_disks(self, plan: Mapping[str, Any]) -> int:
+        """Begins to serve disks (hartwell.disks.MachineDisks has the plan); a number for the calls below."""
+
+    async def commit_disks(self, number: int) -> list[int]:
+        """Returns when all that was written is kept: the overlays' generations."""
+
+    async def disk_errors(self, number: int) -> list[str | None]:
+        """What went wrong last with each disk."""
+
+    async def pack_disk(self, number: int, index: int, folder: str) -> dict[str, Any]:
+        """Node: writes a disk's chunks as an image."""
+
+    async def close_disks(self, number: int) -> None:
+        """Commits and ends."""
+
     async def join(self) -> None:
         """Waits till every hart's worker has left hart_run."""
 
@@ -118,6 +133,9 @@ class Platform(Protocol):
 
     def address(self, name: str) -> str:
         """The URL, or path, of a name below ``static/``."""
+
+    async def locate(self, source: str) -> tuple[str, int]:
+        """Where ranges of a source can be read (a URL), and its size; as fetch() finds it."""
 
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""

@@ -24,7 +24,7 @@ from hartwell.errors import HartwellError, NotSupported
 from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, MemoryPlan
 from hartwell.platform import Blob, Core, NetworkWorker, javascript_gdb
-from hartwell.platform.javascript_store import JavaScriptStore
+from hartwell.platform.javascript_store import JavaScriptStore, done
 from hartwell.platform.store import Store
 
 STAGE_BYTES = 16384
@@ -58,8 +58,9 @@ class PythonBlob:
 class JavaScriptCore:
     """A machine's memory and the supervisor's instance of cpu.wasm (`platform.Core`)."""
 
-    def __init__(self, plan: MemoryPlan, host_core: Any) -> None:
+    def __init__(self, plan: MemoryPlan, host_core: Any, storage: Any) -> None:
         self.plan = plan
+        self._storage = storage
         self._core = self.host_core = host_core
         self._stage = bytearray(STAGE_BYTES)
         self._staged = memoryview(self._stage)
@@ -133,6 +134,28 @@ class JavaScriptCore:
         pause takes.  True when the word differs from `value`."""
         return bool(self._block(offset, value, timeout * 1000))
 
+    async def open_disks(self, plan: Mapping[str, Any]) -> int:
+        """Begins to serve disks; a number for the calls below."""
+        return int(await done(self._storage.openDisks(self._core, json.dumps(dict(plan)))))
+
+    async def commit_disks(self, number: int) -> list[int]:
+        """Returns when all that was written is kept: the overlays' generations."""
+        return [int(each) for each in await done(self._storage.commitDisks(number))]
+
+    async def disk_errors(self, number: int) -> list[str | None]:
+        """What went wrong last with each disk."""
+        found: list[str | None] = json.loads(await done(self._storage.diskErrors(number)))
+        return found
+
+    async def pack_disk(self, number: int, index: int, folder: str) -> dict[str, Any]:
+        """Node: writes a disk's chunks as an image."""
+        facts: dict[str, Any] = json.loads(await done(self._storage.packDisk(number, index, folder)))
+        return facts
+
+    async def close_disks(self, number: int) -> None:
+        """Commits and ends."""
+        await done(self._storage.closeDisks(number))
+
     async def join(self) -> None:
         """Until every hart's worker has left hart_run."""
         await self._core.join()
@@ -175,7 +198,7 @@ class JavaScriptPlatform:
             "crash": CONSTANTS["STOP_CRASH"],
         }
         try:
-            return JavaScriptCore(plan, await self.host.create(json.dumps(numbers)))
+            return JavaScriptCore(plan, await self.host.create(json.dumps(numbers)), self.host.store)
         except JsException as error:
             raise NotSupported(str(error.message)) from None
 
@@ -212,6 +235,16 @@ class JavaScriptPlatform:
             return int(await self.host.gdb(port, create_proxy(lambda send: javascript_gdb.connect(server, send))))
         except JsException as error:
             raise NotSupported(str(error.message)) from None
+
+    async def locate(self, source: str) -> tuple[str, int]:
+        """Where ranges of a source can be read, and its size."""
+        try:
+            found = await self.host.locate(source)
+        except JsException as error:
+            raise HartwellError(f"{source} could not be read: {error.message}") from None
+        if found is None:
+            raise FileNotFoundError(f"{source}: not found")
+        return str(found.url), int(found.size)
 
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""

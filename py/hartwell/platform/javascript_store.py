@@ -21,7 +21,7 @@ _ERRORS: dict[str, type[HartwellError]] = {
 }
 
 
-async def _done(promise: Awaitable[Any]) -> Any:
+async def done(promise: Awaitable[Any]) -> Any:
     """The promise's value; its errors by their names here."""
     try:
         return await promise
@@ -51,7 +51,7 @@ class JavaScriptStore:
 
         listener = create_proxy(hear)
         try:
-            saved = await _done(self._client.save(_of(core), _flat(ranges), captured is not None, listener))
+            saved = await done(self._client.save(_of(core), _flat(ranges), captured is not None, listener))
         finally:
             listener.destroy()
         return Saved(saved.digests.to_bytes(), saved.sizes.to_py().tolist(), int(saved.written))
@@ -61,26 +61,26 @@ class JavaScriptStore:
     ) -> None:
         """Brings chunks back, each held to its digest before a byte is placed."""
         with _listener(report) as listener:
-            await _done(self._client.load(_of(core), to_js(digests), _flat(ranges), pack, listener))
+            await done(self._client.load(_of(core), to_js(digests), _flat(ranges), pack, listener))
 
     async def open_pack(self, file: Any) -> tuple[int, str]:
         """Opens a snapshot's file."""
-        opened = await _done(self._client.openPack(str(file) if isinstance(file, (str, Path)) else file))
+        opened = await done(self._client.openPack(str(file) if isinstance(file, (str, Path)) else file))
         return int(opened.pack), str(opened.text)
 
     async def close_pack(self, pack: int) -> None:
         """Forgets it."""
-        await _done(self._client.closePack(pack))
+        await done(self._client.closePack(pack))
 
     async def import_pack(self, pack: int, *, report: Report | None = None) -> None:
         """Takes all its chunks into the store."""
         with _listener(report) as listener:
-            await _done(self._client.importPack(pack, listener))
+            await done(self._client.importPack(pack, listener))
 
     async def export_pack(self, text: str, refs: bytes, file: str, *, report: Report | None = None) -> Any:
         """Writes a snapshot's file."""
         with _listener(report) as listener:
-            return await _done(self._client.exportPack(text, to_js(refs), file, listener))
+            return await done(self._client.exportPack(text, to_js(refs), file, listener))
 
     async def stream(
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
@@ -93,53 +93,53 @@ class JavaScriptStore:
             "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
             "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
         }
-        touched = await _done(
+        touched = await done(
             self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places), pack)
         )
         return [int(index) for index in touched.to_py()]
 
     async def begin(self) -> int:
         """From here to end() no chunk is dropped."""
-        return int(await _done(self._client.begin()))
+        return int(await done(self._client.begin()))
 
     async def end(self, guard: int) -> None:
         """Ends what begin() began."""
-        await _done(self._client.end(guard))
+        await done(self._client.end(guard))
 
     async def put_record(self, kind: str, name: str, *, about: str, text: str, refs: bytes) -> None:
         """Puts a record in place of the old one."""
-        await _done(self._client.putRecord(kind, name, about, text, to_js(refs)))
+        await done(self._client.putRecord(kind, name, about, text, to_js(refs)))
 
     async def get_record(self, kind: str, name: str) -> str | None:
         """A record's text; None when there is none."""
-        record = await _done(self._client.getRecord(kind, name))
+        record = await done(self._client.getRecord(kind, name))
         return None if record is None else str(record.text)
 
     async def drop_record(self, kind: str, name: str) -> bool:
         """Whether there was one."""
-        return bool(await _done(self._client.dropRecord(kind, name)))
+        return bool(await done(self._client.dropRecord(kind, name)))
 
     async def records(self, kind: str) -> list[Record]:
         """All of a kind."""
-        found = json.loads(await _done(self._client.records(kind)))
+        found = json.loads(await done(self._client.records(kind)))
         return [Record(str(one["name"]), str(one["about"]), float(one["time"]) / 1000) for one in found]
 
     async def collect(self) -> int:
         """Drops chunks that no record names."""
-        return int(await _done(self._client.collect()))
+        return int(await done(self._client.collect()))
 
     async def room(self) -> Room:
         """What storage there is."""
-        found = json.loads(await _done(self._client.estimate()))
+        found = json.loads(await done(self._client.estimate()))
         return Room(int(found["used"]), int(found["quota"]), bool(found["lasting"]))
 
     async def lock(self, name: str) -> bool:
         """Takes a name for this tab (process)."""
-        return bool(await _done(self._client.lock(name)))
+        return bool(await done(self._client.lock(name)))
 
     async def unlock(self, name: str) -> None:
         """Gives it back."""
-        await _done(self._client.unlock(name))
+        await done(self._client.unlock(name))
 
 
 @contextmanager

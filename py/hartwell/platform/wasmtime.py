@@ -32,13 +32,16 @@ from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, RING_BASE, STACK_BASE, STACK_SIZE, MemoryPlan, field
 from hartwell.platform import Blob, Core, NetworkWorker
 from hartwell.platform.store import Store
+from hartwell.platform.wasmtime_disks import DiskThread
 
 HART_BUDGET = 100_000  # instructions between two returns of hart_run
 SLICE_SECONDS = 0.1  # the longest sleep that nothing can cut short
 CHUNK_BYTES = 1 << 20
 WAITERS = 4  # threads that sleep for `wait`; their stacks follow the supervisor's
 
-assert STACK_BASE + (MAX_HARTS + 1 + WAITERS) * STACK_SIZE <= RING_BASE
+DISK_THREAD = MAX_HARTS + 1 + WAITERS
+
+assert STACK_BASE + (DISK_THREAD + 1) * STACK_SIZE <= RING_BASE
 
 # WASI's clock as the import that cpu.wasm wants: a clock in Python would need
 # the interpreter's lock for every read of the guest's time.
@@ -168,6 +171,7 @@ class WasmtimeCore:
         self._harts: dict[int, _Thread] = {}
         self._threads: list[threading.Thread] = []
         self._ended = False
+        self._disks: DiskThread | None = None
         self._waiters = ThreadPoolExecutor(WAITERS, "wait", self._prepare_waiter)
         self._waiter = threading.local()
         self._waiter_numbers = itertools.count(MAX_HARTS + 1)
@@ -269,6 +273,32 @@ class WasmtimeCore:
             self._harts.pop(hart)
             _Thread(self._engine, self._memory, hart).call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
 
+    # --- disks ---------------------------------------------------------------------
+
+    async def open_disks(self, plan: Mapping[str, Any]) -> int:
+        """Begins to serve disks."""
+        instance = _Thread(self._engine, self._memory, DISK_THREAD)
+        self._disks = DiskThread(plan, instance.call, self._bytes)
+        return 1
+
+    async def commit_disks(self, number: int) -> list[int]:
+        """Returns when all that was written is in the overlays."""
+        return await asyncio.to_thread(self._disks.commit) if self._disks else []
+
+    async def disk_errors(self, number: int) -> list[str | None]:
+        """What went wrong last with each disk."""
+        return self._disks.errors if self._disks else []
+
+    async def pack_disk(self, number: int, index: int, folder: str) -> dict[str, Any]:
+        """Not here."""
+        raise NotSupported("an image is written by the machine in Node; use `hartwell image build`")
+
+    async def close_disks(self, number: int) -> None:
+        """Ends."""
+        if self._disks:
+            disks, self._disks = self._disks, None
+            await asyncio.to_thread(disks.close)
+
     async def join(self) -> None:
         """Until every hart's thread has left hart_run."""
         for thread in self._threads:
@@ -280,6 +310,9 @@ class WasmtimeCore:
         if self._ended:
             return
         self._ended = True
+        if self._disks:
+            self._disks.close()
+            self._disks = None
         if any(thread.is_alive() for thread in self._threads):
             self.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
         # Every word that somebody may sleep on, so that nobody does any longer.
@@ -391,6 +424,13 @@ class WasmtimePlatform:
             raise NotSupported(f"port {port} of this computer can't be had: {error.strerror}; take another") from None
         found: int = listening.sockets[0].getsockname()[1]
         return found
+
+    async def locate(self, source: str) -> tuple[str, int]:
+        """Where ranges of a source can be read, and its size."""
+        for path in (self.static / source, Path(source)):
+            if path.is_file():
+                return path.resolve().as_uri(), path.stat().st_size
+        raise FileNotFoundError(f"{source}: not found, neither in {self.static} nor as a path")
 
     def blob(self, data: bytes) -> Blob:
         """A blob of bytes that Python already has."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import lzma
 import shutil
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,41 +68,64 @@ class _Part(io.RawIOBase):
         return len(data)
 
 
+@contextlib.contextmanager
+def opened(deb: Path, part: str = "data") -> Iterator[tarfile.TarFile]:
+    """The package's tar archive `part` (data or control), to be read front to back.
+
+    Raises SetupError when the package is damaged or packed in a way that this
+    Python can't undo, also for what goes wrong inside the block.
+    """
+    with _members(deb) as (file, members):
+        name = next((name for name in members if name.startswith(f"{part}.tar")), None)
+        if name is None:
+            raise SetupError(f"{deb.name}: no {part}.tar in it; members are {', '.join(members)}")
+        raw = io.BufferedReader(_Part(file, *members[name]), 1 << 20)
+        stream: IO[bytes] = raw
+        mode = "r|*"
+        if name.endswith(".zst"):
+            stream, mode = _zstd(raw, deb), "r|"
+        try:
+            with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
+                yield archive
+        except (tarfile.TarError, EOFError, KeyError, lzma.LZMAError, zlib.error) as error:
+            raise SetupError(f"{deb.name}: {name} is damaged: {error}") from error
+
+
 def entries(deb: Path, want: tuple[str, ...] | None = None) -> Iterator[Entry]:
     """The package's files, in its order; with `want`, those whose path begins with one of its words.
 
-    Hard links come as files.  Raises SetupError when the package is damaged
-    or packed in a way that this Python can't undo.
+    Hard links come as files.  Raises SetupError as `opened` does.
     """
-    with _members(deb) as (file, members):
-        name = next((name for name in members if name.startswith("data.tar")), None)
-        if name is None:
-            raise SetupError(f"{deb.name}: no data.tar in it; members are {', '.join(members)}")
-        part = io.BufferedReader(_Part(file, *members[name]), 1 << 20)
-        stream: IO[bytes] = part
-        mode = "r|*"
-        if name.endswith(".zst"):
-            stream, mode = _zstd(part, deb), "r|"
-        seen: dict[str, bytes] = {}  # for hard links
-        try:
-            with tarfile.open(fileobj=stream, mode=mode) as archive:  # type: ignore[call-overload]
-                for item in archive:
-                    path = item.name.removeprefix("./").strip("/")
-                    if not path or (want is not None and not path.startswith(want)):
-                        continue
-                    if item.isdir():
-                        yield Entry(path, "folder", item.mode, "", b"")
-                    elif item.issym():
-                        yield Entry(path, "link", 0o777, item.linkname, b"")
-                    elif item.islnk():
-                        data = seen[item.linkname.removeprefix("./")]
-                        yield Entry(path, "file", item.mode, "", data)
-                    elif item.isfile():
-                        content = archive.extractfile(item)
-                        seen[path] = content.read() if content else b""
-                        yield Entry(path, "file", item.mode, "", seen[path])
-        except (tarfile.TarError, EOFError, KeyError) as error:
-            raise SetupError(f"{deb.name}: {name} is damaged: {error}") from error
+    seen: dict[str, bytes] = {}  # for hard links
+    with opened(deb) as archive:
+        for item in archive:
+            path = item.name.removeprefix("./").strip("/")
+            if not path or (want is not None and not path.startswith(want)):
+                continue
+            if item.isdir():
+                yield Entry(path, "folder", item.mode, "", b"")
+            elif item.issym():
+                yield Entry(path, "link", 0o777, item.linkname, b"")
+            elif item.islnk():
+                data = seen[item.linkname.removeprefix("./")]
+                yield Entry(path, "file", item.mode, "", data)
+            elif item.isfile():
+                content = archive.extractfile(item)
+                seen[path] = content.read() if content else b""
+                yield Entry(path, "file", item.mode, "", seen[path])
+
+
+def control(deb: Path) -> dict[str, tuple[int, bytes]]:
+    """Mode and content of the package's control files (deb-control(5), deb-postinst(5), ...) by name."""
+    found = {}
+    with opened(deb, "control") as archive:
+        for item in archive:
+            content = archive.extractfile(item) if item.isfile() else None
+            if content:
+                found[item.name.removeprefix("./")] = (item.mode, content.read())
+    if "control" not in found:
+        raise SetupError(f"{deb.name}: its control.tar has no control file")
+    return found
 
 
 def _zstd(part: IO[bytes], deb: Path) -> IO[bytes]:

@@ -150,7 +150,7 @@ def base_tree(files: dict[str, Path]) -> Tree:
     tree.folder("root", 0o700)
     tree.folder("tmp", 0o1777)
     for package, parts in PARTS.items():
-        _add_parts(tree, files[package], parts)
+        add_parts(tree, files[package], parts)
     for path, target in _LINKS.items():
         tree.link(path, target)
     for source in sorted((GUEST / "root").rglob("*")):
@@ -178,7 +178,7 @@ def build_helper(name: str = "vsock-forward") -> bytes:
         return made.read_bytes()
 
 
-def _add_parts(tree: Tree, package: Path, parts: tuple[str, ...]) -> None:
+def add_parts(tree: Tree, package: Path, parts: tuple[str, ...]) -> None:
     found = False
     # Not yet everything in Debian has moved to /usr, and the links would hide /bin.
     want = (*parts, *(part.removeprefix("usr/") for part in parts))

@@ -9,9 +9,11 @@ has in that version is fetched by name with apt-get in folders of its own
 
 from __future__ import annotations
 
+import lzma
 import re
 import shutil
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,10 +143,39 @@ class Apt:
             "Acquire::Languages": "none",
         }
         self._options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-        self._mirror = mirror
+        self._mirror, self._folder = mirror, folder
 
     def update(self) -> None:
         self._run("apt-get", "-qq", "update")
+
+    def update_unsigned(self, index: Path) -> None:
+        """As update(), from the archive's index as the mirror has it now, put into the
+        folder `index`: for a mirror whose index and signed list of digests are of
+        different days.  Nothing vouches for it but the connection."""
+        index.mkdir(parents=True)
+        url = f"{self._mirror}/dists/{SUITE}/main/binary-riscv64/Packages.xz"
+        try:
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                (index / "Packages").write_bytes(lzma.decompress(answer.read()))
+        except (OSError, lzma.LZMAError) as error:
+            raise SetupError(f"{url}: {error}") from error
+        (self._folder / "sources.list").write_text(f"deb [arch=riscv64 trusted=yes] file:{index} ./\n")
+        self.update()
+
+    def closure(self, names: list[str]) -> list[Package]:
+        """The packages `names` (patterns of apt too) with all they depend on, in an order to install them in."""
+        told = self._run("apt-get", "-qq", "-y", "--no-install-recommends", "--print-uris", "install", *names)
+        order = [line.split()[1].split("_")[0] for line in told.splitlines() if line.startswith("'")]
+        shown = self._run("apt-cache", "show", "--no-all-versions", *order) if order else ""
+        found = {}
+        for stanza in shown.split("\n\n"):
+            fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+            if "Package" in fields:
+                found[fields["Package"]] = Package(
+                    fields["Package"], fields["Version"], fields["Architecture"], int(fields["Size"]), fields["SHA256"],
+                    fields["Filename"].removeprefix("./"),
+                )
+        return [found[name] for name in order]
 
     def kernel(self, meta: str = KERNEL) -> str:
         """The name of the package that the meta package depends on."""

@@ -152,10 +152,11 @@ class Saver:
     def _manifest(self, name: str, paused: bool) -> Manifest:
         machine = self._machine
         core, request = machine._core, machine._request
+        machine.disks.check_sleep()
         return Manifest(
             identity=self.identity, name=name, image=machine.image, harts=core.plan.harts, memory=core.plan.ram_bytes,
             bare=request.bare, firmware=core.load(field("Machine.firmware").offset) == CONSTANTS["FIRMWARE_GUEST"],
-            options=request.options, disks=[{"name": disk.name, "bytes": disk.blob.size} for disk in request.disks],
+            options=request.options, disks=[{"name": disk.name, "bytes": disk.bytes} for disk in request.disks],
             structures=structures.read(core), areas={},
             devices={str(device.slot): device.state() for device in machine._devices},
             agent=machine._agent.saved() if machine._agent else {},

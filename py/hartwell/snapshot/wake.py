@@ -9,12 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hartwell.disks import kept_disk
 from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotCorrupt, SnapshotNotFound
 from hartwell.layout import CONSTANTS, MemoryPlan, plan_memory
 from hartwell.links import Links
 from hartwell.platform import Blob, Core, Platform
 from hartwell.platform.store import CHUNK, Range, Store
-from hartwell.request import Disk, Request
+from hartwell.request import Request
 from hartwell.snapshot import structures
 from hartwell.snapshot.manifest import Manifest, parse
 from hartwell.snapshot.saver import KIND, restored
@@ -109,8 +110,9 @@ def _request(manifest: Manifest, plan: MemoryPlan) -> Request:
     nothing: Blob = Hole(0)
     disks, at = [], plan.values["blob_offset"]
     for disk in manifest.disks:
-        disks.append(Disk(Hole(int(disk["bytes"])), at, str(disk["name"])))
-        at += -(-int(disk["bytes"]) // 4096) * 4096
+        kept = kept_disk(str(disk["name"]), int(disk["bytes"])).at(at)
+        disks.append(kept)
+        at += kept.room
     if at - plan.values["blob_offset"] > plan.values["blob_bytes"]:
         raise SnapshotCorrupt(
             f"snapshot {manifest.name!r}: its disks need more than the {plan.values['blob_bytes']} bytes it has for them"

@@ -1,0 +1,284 @@
+"""Disks: what a machine's block devices are made of, and what becomes of what is written to them.
+
+A disk has a base, read in chunks as the guest needs them (a file, an address,
+an image of Hartwell's, bytes, or nothing), and an overlay of the chunks that
+were written: kept in the store under a name, or forgotten with the machine.
+cpu/disk.h has the cache between them, web/storage/disks.mjs its storage side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hartwell.errors import BadConfiguration, DiskInUse, HartwellError, NotSupported
+from hartwell.layout import CONSTANTS, DISK_CHUNK, LAYOUT, PAGE, field
+from hartwell.platform import Blob, Core, Platform
+from hartwell.sizes import parse_size, show_size
+
+SECTOR = 512
+CACHE_BYTES = 96 << 20
+LEAST_FRAMES = 256  # a request may need 128 chunks, and there are several queues
+LARGEST = 1 << 40
+FRAME_BYTES = LAYOUT["Frame"].size
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk as Machine.boot takes it, where more is to be said than its source.
+
+    source: a raw image or an image's disk.json (path, URL, name below
+    static/), bytes, or None for an empty disk of `size`.
+    overlay: the name under which changes are kept; None forgets them.
+    size: larger than the source, to grow it.
+    cache: bytes of memory for chunks.
+    optional: when another machine has the overlay now, go on without keeping changes.
+    """
+
+    source: str | Path | bytes | bytearray | None = None
+    overlay: str | None = None
+    size: str | int | None = None
+    read_only: bool = False
+    cache: str | int = CACHE_BYTES
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """A disk that was found and checked, and where its cache goes in linear memory."""
+
+    name: str
+    bytes: int
+    base: Mapping[str, Any]
+    blob: Blob | None
+    overlay: str | None
+    read_only: bool
+    frames: int
+    optional: bool = False
+    offset: int = 0
+
+    @property
+    def in_memory(self) -> bool:
+        """All of it is in frames from the start: no storage side is needed."""
+        return self.base["kind"] in ("bytes", "kept")
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.bytes // DISK_CHUNK)
+
+    @property
+    def areas(self) -> dict[str, tuple[int, int]]:
+        """Offset and size of map, marks, frame table and frames."""
+        at, areas = self.offset, {}
+        for name, size in (("map", 4 * self.chunks), ("marks", self.chunks), ("frame", FRAME_BYTES * self.frames),
+                           ("data", DISK_CHUNK * self.frames)):
+            areas[name] = (at, size)
+            at += (size + PAGE - 1) & -PAGE
+        areas["end"] = (at, 0)
+        return areas
+
+    @property
+    def room(self) -> int:
+        """Bytes of linear memory."""
+        return self.areas["end"][0] - self.offset
+
+    def at(self, offset: int) -> DiskPlan:
+        return replace(self, offset=offset)
+
+
+async def plan_disk(place: Platform, disk: Disk | str | Path | bytes | bytearray, name: str) -> DiskPlan:
+    """Finds a disk's source and checks all that is said of it.
+
+    Raises BadConfiguration, or FileNotFoundError for a source that is not there.
+    """
+    asked = disk if isinstance(disk, Disk) else Disk(disk)
+    source = asked.source
+    wanted = None if asked.size is None else parse_size(asked.size, f"disk {name}")
+    blob: Blob | None = None
+    base: dict[str, Any]
+    if source is None:
+        if wanted is None:
+            raise BadConfiguration(f"disk {name}: an empty disk needs a size")
+        base, size = {"kind": "zeros", "name": name}, wanted
+    elif isinstance(source, (bytes, bytearray)):
+        blob = place.blob(bytes(source))
+        base, size = {"kind": "bytes", "name": name, "size": blob.size}, blob.size
+    elif str(source).endswith("disk.json"):
+        base, size = await _image(place, str(source))
+    else:
+        found = await place.locate(str(source))
+        base, size = {"kind": "raw", "name": str(source), "url": found[0], "size": found[1]}, found[1]
+    if size == 0 or size % SECTOR:
+        raise BadConfiguration(f"disk {name}: {size} bytes; a raw image is a multiple of {SECTOR} bytes, not empty")
+    total = size if wanted is None else wanted
+    if total < size or total % SECTOR or total > LARGEST:
+        raise BadConfiguration(
+            f"disk {name}: size {asked.size}; {show_size(size)} or more (to {show_size(LARGEST)}), in whole sectors, is expected"
+        )
+    chunks = -(-total // DISK_CHUNK)
+    if base["kind"] == "bytes":  # all of it is in memory from the start, and stays
+        return DiskPlan(name, total, base, blob, None, asked.read_only, chunks)
+    frames = min(chunks, max(LEAST_FRAMES, parse_size(asked.cache, f"disk {name}, cache") // DISK_CHUNK))
+    return DiskPlan(name, total, base, blob, asked.overlay, asked.read_only, frames, asked.optional)
+
+
+async def _image(place: Platform, source: str) -> tuple[dict[str, Any], int]:
+    """Base and size of an image that `hartwell image build` made."""
+    blob = await place.fetch(source)
+    try:
+        facts = json.loads(blob.read(0, blob.size))
+        good = facts["version"] == 1 and facts["chunk"] == DISK_CHUNK
+        size, stored, digest = int(facts["bytes"]), int(facts["stored"]), str(facts["table"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadConfiguration(f"{source}: not the description of a disk ({error!r})") from None
+    if not good:
+        raise BadConfiguration(f"{source}: a disk of version {facts['version']}; version 1 is known here, update Hartwell")
+    folder = source[: -len("disk.json")]
+    chunks, length = await place.locate(f"{folder}disk.bin")
+    table, entries = await place.locate(f"{folder}disk.table")
+    if length != stored * DISK_CHUNK or entries != stored * 36:
+        raise BadConfiguration(
+            f"{folder}disk.bin, disk.table: {length} and {entries} bytes; {stored} chunks of {DISK_CHUNK} are expected: "
+            "the image is truncated, build it again"
+        )
+    return {"kind": "chunks", "name": folder.rstrip("/"), "url": chunks, "table": table, "digest": digest, "size": entries}, size
+
+
+def kept_disk(name: str, size: int) -> DiskPlan:
+    """A disk all of whose bytes come with a machine's memory (from a snapshot)."""
+    return DiskPlan(name, size, {"kind": "kept", "name": name}, None, None, False, -(-size // DISK_CHUNK))
+
+
+class MachineDisks:
+    """The disks of one machine, after their devices were put into slots."""
+
+    def __init__(self, place: Platform, core: Core, plans: list[DiskPlan]) -> None:
+        self._place, self._core, self.plans = place, core, plans
+        self._locked: list[str] = []
+        self._number: int | None = None
+
+    async def open(self) -> str:
+        """Begins to serve them; DiskInUse when an overlay belongs to another machine now.
+        What a person should know of it, or ""."""
+        if all(plan.in_memory for plan in self.plans):
+            return ""
+        note = ""
+        store = self._place.store
+        try:
+            for index, plan in enumerate(self.plans):
+                if plan.overlay is None:
+                    continue
+                if store is None and not plan.optional:
+                    raise BadConfiguration(f"disk {plan.name}: there is nothing here to keep changes in; boot with overlay=None")
+                if store is None or not await store.lock(f"disk {plan.overlay}"):
+                    if plan.optional:
+                        note = f"Changes to the disk are not kept: another machine uses {plan.overlay!r} now."
+                        self.plans[index] = replace(plan, overlay=None)
+                        self._core.store(field("Machine.disk.durable", index).offset, 0)
+                        continue
+                    raise DiskInUse(
+                        f"disk {plan.overlay!r} is used by another machine (another tab, or another process); "
+                        "stop that one first, or boot with overlay=None, which keeps no changes"
+                    )
+                self._locked.append(plan.overlay)
+            self._number = await self._core.open_disks(self._describe())
+        except BaseException:
+            await self._unlock()
+            raise
+        return note
+
+    def _describe(self) -> dict[str, Any]:
+        disks = []
+        for index, plan in enumerate(self.plans):
+            if plan.in_memory:
+                continue
+            areas = plan.areas
+            disks.append({
+                "index": index, "bytes": plan.bytes, "chunks": plan.chunks, "frames": plan.frames,
+                "marks": areas["marks"][0], "frameTable": areas["frame"][0], "data": areas["data"][0],
+                "base": dict(plan.base), "overlay": plan.overlay,
+            })
+        return {"bell": field("Machine.disk_bell").offset, "disks": disks}
+
+    def check_sleep(self) -> None:
+        """NotSupported when a disk is more than its machine's memory."""
+        for plan in self.plans:
+            if not plan.in_memory:
+                raise NotSupported(
+                    f"disk {plan.name}: a machine sleeps with disks that were given as bytes, whose contents are in its memory; "
+                    "this one's are not yet part of a snapshot. Shut the guest down instead: its disk is kept"
+                )
+
+    async def commit(self) -> list[int]:
+        """Returns when all that the guest has written is kept: the overlays' generations.
+        StorageFull, StorageFailed when it can't be."""
+        return [] if self._number is None else await self._core.commit_disks(self._number)
+
+    async def rest(self) -> None:
+        """Commits what a guest that has stopped left; what went wrong is in `errors`."""
+        with contextlib.suppress(HartwellError):
+            await self.commit()
+
+    async def errors(self) -> list[str | None]:
+        """What went wrong last with each disk's storage (the guest saw an I/O error)."""
+        return [] if self._number is None else await self._core.disk_errors(self._number)
+
+    async def close(self) -> None:
+        """Commits and ends."""
+        if self._number is not None:
+            number, self._number = self._number, None
+            await self._core.close_disks(number)
+        await self._unlock()
+
+    async def pack(self, index: int, folder: str) -> dict[str, Any]:
+        """Node only: writes the disk's chunks into `folder`; its description."""
+        if self._number is None:
+            raise HartwellError(f"disk {index}: it is not open")
+        return {"version": 1, **await self._core.pack_disk(self._number, index, folder)}
+
+    async def _unlock(self) -> None:
+        store = self._place.store
+        for name in self._locked:
+            if store is not None:
+                await store.unlock(f"disk {name}")
+        self._locked = []
+
+    def statistics(self) -> list[dict[str, int]]:
+        """Chunks that were missed, fetched, evicted; frames with changes; commits."""
+        load = self._core.read
+        names = ("misses", "fetched", "evicted", "failures", "generation", "dirty")
+        slots = [{name: field(f"Machine.disk.{name}", index) for name in names} for index in range(len(self.plans))]
+        return [{name: int.from_bytes(load(slot.offset, slot.size), "little") for name, slot in each.items()} for each in slots]
+
+
+def put_disk(core: Core, index: int, slot: int, plan: DiskPlan) -> None:
+    """A disk's numbers into its struct; before harts run."""
+    areas = plan.areas
+    values = {
+        "slot": slot, "bytes": plan.bytes, "chunks": plan.chunks, "frames": plan.frames, "map_offset": areas["map"][0],
+        "marks_offset": areas["marks"][0], "frame_offset": areas["frame"][0], "data_offset": areas["data"][0],
+        "durable": int(plan.overlay is not None),
+    }
+    for name, value in values.items():
+        place = field(f"Machine.disk.{name}", index)
+        core.write(place.offset, value.to_bytes(place.size, "little"))
+    core.store(field("Machine.virtio.disk", slot).offset, index)
+    if plan.blob is not None:
+        _preload(core, index, plan, plan.blob)
+
+
+def _preload(core: Core, index: int, plan: DiskPlan, blob: Blob) -> None:
+    """Puts each chunk into the frame of its number."""
+    areas, chunks = plan.areas, range(plan.chunks)
+    core.place(blob, 0, areas["data"][0], blob.size)
+    used = CONSTANTS["FRAME_USED"].to_bytes(4, "little")
+    core.write(areas["map"][0], b"".join((CONSTANTS["DISK_FRAME"] + chunk).to_bytes(4, "little") for chunk in chunks))
+    core.write(areas["frame"][0], b"".join(chunk.to_bytes(4, "little") + used for chunk in chunks))
+    core.store(field("Machine.disk.frames_used", index).offset, plan.chunks)
+
+
+assert CONSTANTS["DISK_CHUNK"] == DISK_CHUNK
