@@ -102,6 +102,7 @@ async function sha256(bytes) {
 /** @param {Source} source */
 function common({ indexURL, print }) {
   return {
+    convertNullToNone: true, // else null is an object of its own in Python, and `is None` false
     indexURL,
     stdout: (/** @type {string} */ text) => print(`${text}\n`, "stdout"),
     stderr: (/** @type {string} */ text) => print(`${text}\n`, "stderr"),

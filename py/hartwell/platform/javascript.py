@@ -80,7 +80,7 @@ class JavaScriptCore:
     def failure(self) -> str | None:
         """Why a hart's worker ended by itself (a trap in cpu.wasm), else None."""
         text = self._core.failure
-        return text if isinstance(text, str) else None  # null comes as jsnull
+        return None if text is None else str(text)
 
     def read(self, offset: int, count: int) -> bytes:
         """Bytes of linear memory; BadAddress is the caller's business, outside is an IndexError."""
