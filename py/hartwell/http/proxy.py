@@ -26,7 +26,7 @@ from hartwell.errors import HartwellError
 from hartwell.network.policy import Policy
 
 LARGEST_BODY = 16 << 20  # of a request
-DEBIAN = ("debian.hartwell", "/debian/")
+DEBIAN = ("debian.hartwell", "/debian/")  # a name of ours: which mirror it is, the server knows
 _HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade", "host", "content-length", "accept-encoding", "cookie", "origin", "referer",
