@@ -124,3 +124,7 @@ class Tab:
     def press(self, label: str) -> None:
         """Presses a button of the bar by its name."""
         self.page.get_by_role("toolbar", name="Machine").get_by_role("button", name=label, exact=True).click()
+
+    def open_panel(self, label: str) -> None:
+        """Opens a panel by its name in the dock."""
+        self.page.locator("hw-dock nav").get_by_role("button", name=label, exact=True).click()
