@@ -144,8 +144,8 @@ def test_panels_open_and_close_by_keyboard_and_mouse(tab: Tab) -> None:
         assert strip.get_by_role("button", name=name).get_attribute("aria-expanded") == "true"
         tab.page.keyboard.press("Alt+Shift+Digit0")
         assert tab.page.evaluate("document.activeElement === window.hartwell.terminal.textarea")
-    strip.get_by_role("button", name="Numbers").click()
-    assert not tab.page.get_by_role("region", name="Numbers").is_visible()
+    strip.get_by_role("button", name="Tasks").click()
+    assert not tab.page.get_by_role("region", name="Tasks").is_visible()
 
 
 def test_not_isolated_page_says_so(plain_server: str, new_tab: Callable[..., Tab]) -> None:

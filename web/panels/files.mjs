@@ -85,6 +85,7 @@ export class FilesPanel extends HTMLElement {
     const now = JSON.stringify([this.#path, entries]);
     if (now === this.#drawn) return;
     this.#drawn = now;
+    const focused = this.contains(document.activeElement);
     const path = /** @type {HTMLElement} */ (this.querySelector(".path"));
     const parts = this.#path.slice(ROOT.length).split("/").filter(Boolean);
     const steps = [ROOT, ...parts].map((name, i) => {
@@ -99,10 +100,12 @@ export class FilesPanel extends HTMLElement {
     const body = /** @type {HTMLElement} */ (this.querySelector("tbody"));
     if (!entries?.length) {
       body.innerHTML = `<tr><td class="hint">${entries ? "Empty." : "No machine runs."}</td></tr>`;
-      return;
+    } else {
+      const sorted = [...entries].sort((a, b) => Number(b.kind === "folder") - Number(a.kind === "folder"));
+      body.replaceChildren(...sorted.map((entry) => this.#row(entry)));
     }
-    const sorted = [...entries].sort((a, b) => Number(b.kind === "folder") - Number(a.kind === "folder"));
-    body.replaceChildren(...sorted.map((entry) => this.#row(entry)));
+    // The button that had the focus may be gone; without it Esc would not be heard here.
+    if (focused && !this.contains(document.activeElement)) this.focus();
   }
 
   /** @param {Entry} entry */
