@@ -1,6 +1,6 @@
 """What looking inside costs: a system-call trace, all events, the profiler at 1 kHz, beside nothing.
 
-    .venv/bin/python -m bench.inspect [ROUNDS]
+    .venv/bin/python -m bench.inspection [ROUNDS]
 
 One machine of one hart in Node runs three loads in turn with each instrument,
 ROUNDS times (default 3), in an order that changes.  What is compared is the
