@@ -97,9 +97,12 @@ def test_waiting_costs_the_host_nothing(guest: Tab) -> None:
 
     Shares of a processor, not times: they hold on a busy host too, where a
     guest that computes gets less of it, and one that waits needs no more.
+    What the browser still does of its own (compiling what has become hot,
+    drawing without a graphics processor) falls into some of the four periods
+    and only ever adds, so the calmest counts.
     """
     outcome(guest, "true")
-    assert _host_share(guest, "./blocking 4") < 0.25
+    assert min(_host_share(guest, "./blocking 4") for _ in range(4)) < 0.25
     assert _host_share(guest, "timeout 4 sh -c 'while :; do :; done' || true", "Terminated") > 0.25 / os.getloadavg()[0]
 
 
