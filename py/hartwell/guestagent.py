@@ -12,6 +12,7 @@ import asyncio
 import base64
 import json
 import time
+from collections import deque
 from typing import Any
 
 from hartwell.agent import Result
@@ -20,6 +21,7 @@ from hartwell.errors import HartwellError, MachineStopped, NotSupported
 
 PORT = "org.qemu.guest_agent.0"
 LONGEST_LINE = 64 << 20
+MOST_ANSWERS = 64  # lines that nobody took yet
 POLL_SECONDS = (0.01, 0.25)  # between two looks whether a command has ended: at first, at most
 FILE_BLOCK = 48 << 10  # bytes of one guest-file-read or -write
 SHUTDOWN_SECONDS = 90.0  # a system with services takes its time
@@ -33,7 +35,8 @@ class GuestAgent:
     def __init__(self, port: PortDevice) -> None:
         self._port = port
         self._line = bytearray()
-        self._answers: list[asyncio.Future[Any]] = []
+        self._lines: deque[Any] = deque(maxlen=MOST_ANSWERS)
+        self._came = asyncio.Event()
         self._turn = asyncio.Lock()
         self._synced = False
         self._ended = False
@@ -151,10 +154,7 @@ class GuestAgent:
         """Nothing will be answered any more."""
         self._ended = True
         self._synced = False
-        for answer in self._answers:
-            if not answer.done():
-                answer.set_exception(MachineStopped("the machine stopped before the command did"))
-        self._answers.clear()
+        self._came.set()  # who waits for it looks at _ended
 
     def saved(self) -> dict[str, Any]:
         """For a snapshot: after it the two synchronise again."""
@@ -193,19 +193,19 @@ class GuestAgent:
     async def _exchange(self, request: bytes, what: str, timeout: float, number: int | None = None) -> Any:
         """Sends a line and awaits the next one (the one that returns `number`)."""
         end = time.monotonic() + timeout
+        self._lines.clear()
+        self._port.write(request)
         while True:
-            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            self._answers.append(answer)
-            self._port.write(request)
-            request = b""
-            try:
-                found = await asyncio.wait_for(answer, max(0.0, end - time.monotonic()))
-            except (TimeoutError, asyncio.TimeoutError):
-                self._synced = False  # its answer may still come, and would be taken for the next one's
-                raise HartwellError(f"{what}: the guest's agent did not answer within {timeout:.0f} s") from None
-            finally:
-                if answer in self._answers:
-                    self._answers.remove(answer)
+            while not self._lines:
+                if self._ended:
+                    raise MachineStopped("the machine stopped before the command did")
+                self._came.clear()
+                try:
+                    await asyncio.wait_for(self._came.wait(), max(0.0, end - time.monotonic()))
+                except (TimeoutError, asyncio.TimeoutError):
+                    self._synced = False  # its answer may still come, and would be taken for the next one's
+                    raise HartwellError(f"{what}: the guest's agent did not answer within {timeout:.0f} s") from None
+            found = self._lines.popleft()
             if number is None or isinstance(found, dict) and found.get("return") == number:
                 return found
 
@@ -214,5 +214,6 @@ class GuestAgent:
             answer = json.loads(line)
         except (ValueError, RecursionError):
             return  # half a line of before, or rubbish
-        if self._answers and not self._answers[0].done():
-            self._answers[0].set_result(answer)
+        # The agent answers the greeting's 0xFF with a line of its own, an error, and both may come at once.
+        self._lines.append(answer)
+        self._came.set()

@@ -120,7 +120,8 @@ class Wire:
             request = json.loads(line)
             self.asked.append(request)
             if request["execute"] == "guest-sync-delimited":
-                self.out += b'{"rubbish\n\xff' + json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n"
+                # As the agent does: the 0xFF is an error to its parser, answered on a line before.
+                self.out += b'{"rubbish\n{"error": {"class": "GenericError", "desc": "JSON parse error"}}\n\xff' + json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n"
             else:
                 self.out += b"".join(json.dumps(answer).encode() + b"\n" for answer in self.answer(request))
 

@@ -41,7 +41,6 @@ const ZERO_WRITING = 4; // DISK_ZERO_WRITING
 const WRITING = 8; // FRAME_WRITING
 const LONGEST_RUN = 16; // chunks of one read
 const IDLE_MS = 2000; // between two looks without a ring
-const LOOK_MS = 2; // the same while a request waits for nothing that is known
 const SETTLE_MS = 5000; // changes wait at most so long for a commit that nobody asked for
 
 /** @param {DiskPlan["base"]} base @returns {Promise<Base>} */
@@ -63,19 +62,20 @@ class Disk {
    * @param {Uint8Array} memory
    * @param {Base} base
    * @param {Overlay} overlay
+   * @param {() => void} ring makes the loop of Disks look again
    */
-  constructor(plan, exports, memory, base, overlay) {
+  constructor(plan, exports, memory, base, overlay, ring) {
     this.plan = plan;
     this.exports = exports;
     this.memory = memory;
     this.base = base;
     this.overlay = overlay;
+    this.ring = ring;
     /** What went wrong last, for people. @type {string | null} */
     this.error = null;
     /** @type {Promise<void> | null} */
     this.committing = null;
     this.changedSince = 0;
-    this.reading = 0; // reads at work
     this.expected = -1; // the chunk after the last run: a reader that goes on there gets more at once
     this.window = 1;
     exports.disk_open(plan.index);
@@ -103,14 +103,8 @@ class Disk {
     }
   }
 
-  /** Does a request wait though nothing is on its way that could let it go on? */
-  get idleButParked() {
-    return this.reading === 0 && !this.committing && this.exports.disk_parked(this.plan.index) !== 0;
-  }
-
   /** @param {number} chunk */
   async #fromOverlay(chunk) {
-    this.reading++;
     try {
       const bytes = await this.overlay.read(chunk);
       if (bytes) await this.#place(chunk, bytes);
@@ -118,7 +112,6 @@ class Disk {
     } catch (error) {
       this.#failed(chunk, error);
     }
-    this.reading--;
     this.exports.disk_serve(this.plan.index);
   }
 
@@ -130,7 +123,6 @@ class Disk {
     let count = 1;
     while (count < most && !this.overlay.has(chunk + count) && exports.disk_claim(plan.index, chunk + count)) count++;
     this.expected = chunk + count;
-    this.reading++;
     try {
       const found = await this.base.read(chunk, count);
       for (const [i, bytes] of found.entries()) {
@@ -141,7 +133,6 @@ class Disk {
       this.#failed(chunk, error);
       for (let i = 1; i < count; i++) exports.disk_filled(plan.index, chunk + i, 0, DROPPED);
     }
-    this.reading--;
     exports.disk_serve(plan.index);
   }
 
@@ -189,7 +180,11 @@ class Disk {
   async commit() {
     while (this.committing) await this.committing.catch(() => {});
     this.changedSince = 0;
-    this.committing = this.#commit().finally(() => (this.committing = null));
+    this.committing = this.#commit().finally(() => {
+      this.committing = null;
+      // Who asked for another commit meanwhile rang when none could begin: tend() looks again.
+      this.ring();
+    });
     return this.committing;
   }
 
@@ -248,15 +243,16 @@ export class Disks {
   static async open(keeper, { memory, module, place, bell, disks }) {
     const exports = await instantiate(module, memory, place);
     const bytes = new Uint8Array(memory.buffer);
+    const words = new Int32Array(memory.buffer);
     const list = [];
     for (const plan of disks) {
       const base = await openBase(plan.base);
       const overlay = plan.overlay === null
         ? memoryOverlay(keeper)
         : await storedOverlay(keeper, plan.overlay, plan.base.digest ?? `${plan.base.kind} ${plan.base.name}`, plan.bytes);
-      list.push(new Disk(plan, exports, bytes, base, overlay));
+      list.push(new Disk(plan, exports, bytes, base, overlay, () => ring(words, bell >>> 2)));
     }
-    return new Disks(list, new Int32Array(memory.buffer), bell);
+    return new Disks(list, words, bell);
   }
 
   /**
@@ -279,9 +275,7 @@ export class Disks {
         disk.fetch();
         disk.tend();
       }
-      // A second look costs little, and lets go on whoever parked between a chunk's coming and its serving.
-      for (const disk of this.list) if (disk.idleButParked) disk.exports.disk_serve(disk.plan.index);
-      await ring(this.words, this.bell, seen, this.list.some((disk) => disk.idleButParked) ? LOOK_MS : IDLE_MS);
+      await rung(this.words, this.bell, seen, IDLE_MS);
     }
   }
 
@@ -295,8 +289,7 @@ export class Disks {
   async close() {
     await this.commit().catch(() => {}); // nobody is left to be told
     this.ended = true;
-    Atomics.add(this.words, this.bell, 1);
-    Atomics.notify(this.words, this.bell);
+    ring(this.words, this.bell);
     await this.running;
   }
 }
@@ -304,10 +297,21 @@ export class Disks {
 /**
  * @param {Int32Array} words
  * @param {number} index
+ */
+function ring(words, index) {
+  Atomics.add(words, index, 1);
+  Atomics.notify(words, index);
+}
+
+/**
+ * Until the next ring after `seen`, at most `ms`.
+ *
+ * @param {Int32Array} words
+ * @param {number} index
  * @param {number} seen
  * @param {number} ms
  */
-async function ring(words, index, seen, ms) {
+async function rung(words, index, seen, ms) {
   if (Atomics.waitAsync) {
     const waiting = Atomics.waitAsync(words, index, seen, ms);
     if (waiting.async) await waiting.value;

@@ -133,7 +133,7 @@ def _configure(recipe: Recipe, folder: Path, finished: Path, progress: Progress)
         "kernel": str(folder / "Image"), "initrd": str(folder / "initrd"), "append": append, "memory": BUILD_MEMORY,
         "disks": [{"size": recipe.size, "cache": BUILD_CACHE},
                   {"source": str(folder / "root.tar"), "read_only": True}],
-        "share": None,
+        "share": None, "network": None, "jit": False,  # 196 packages: code of so many programs is more than Node gives room for
     }
     bootstrap.run({"script": SCRIPT, "arguments": ["build", json.dumps(options), str(finished)]}, heard)
     if not facts:
