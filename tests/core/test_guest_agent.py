@@ -121,7 +121,8 @@ class Wire:
             self.asked.append(request)
             if request["execute"] == "guest-sync-delimited":
                 # As the agent does: the 0xFF is an error to its parser, answered on a line before.
-                self.out += b'{"rubbish\n{"error": {"class": "GenericError", "desc": "JSON parse error"}}\n\xff' + json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n"
+                self.out += b'{"rubbish\n{"error": {"class": "GenericError", "desc": "JSON parse error"}}\n\xff'
+                self.out += json.dumps({"return": request["arguments"]["id"]}).encode() + b"\n"
             else:
                 self.out += b"".join(json.dumps(answer).encode() + b"\n" for answer in self.answer(request))
 

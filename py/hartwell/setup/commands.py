@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from hartwell.errors import HartwellError
-from hartwell.setup import build, gdb_bridge, image, node, npm, passt, paths, preboot, relay, venv, wheels
+from hartwell.setup import build, builder, gdb_bridge, image, node, npm, passt, paths, preboot, relay, venv, wheels
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
 from hartwell.setup.websocket import Endpoint
@@ -55,6 +55,18 @@ def boot_ahead(runner: Runner) -> None:
         runner.progress.note(f"  {error}\n  the page will boot it instead")
 
 
+def choose_image(name: str, mirror: str | None, progress: Progress) -> None:
+    """Makes `name` the default image; builds it first where it is not there yet.
+
+    Raises SetupError when there is neither an image nor a recipe of that name.
+    """
+    with only_one(progress):
+        if (image.IMAGES / name / "image.json").is_file():
+            image.add_to_index(name, default=True)
+        else:
+            builder.build(name, mirror, progress, default=True)
+
+
 def serve(arguments: list[str] | None = None) -> int:
     """`python3 serve.py`: sets up what is absent and serves the page; its exit status."""
     parser = argparse.ArgumentParser(
@@ -65,6 +77,10 @@ def serve(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address or name to listen on (default 127.0.0.1)")
     parser.add_argument("--no-open", action="store_true", help="open no browser")
     parser.add_argument("--no-preboot", dest="preboot", action="store_false", help="boot no machine ahead for the page")
+    parser.add_argument(
+        "--image", metavar="NAME", help="the image that the page boots from now on, such as debian; built first where it "
+        "is not there yet (debian: 10 minutes and 1 GB)"
+    )
     parser.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
     relay.add_options(parser)
     options = parser.parse_args(arguments)
@@ -74,6 +90,8 @@ def serve(arguments: list[str] | None = None) -> int:
         # First, since a port that is taken should not be learned after ten minutes.
         with Server(options.host, options.port) as server:
             runner = set_up(options.mirror, Progress())
+            if options.image:
+                choose_image(options.image, options.mirror, runner.progress)
             if options.preboot:
                 boot_ahead(runner)
             server.endpoints |= sockets

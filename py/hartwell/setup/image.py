@@ -100,7 +100,7 @@ def make(mirror: str | None, progress: Progress) -> None:
         (folder / "initrd").write_bytes(tree.archive())
         describe(folder, NAME, f"{DESCRIPTION} ({release})")
         replace_folder(folder, IMAGES / NAME)
-    add_to_index(NAME, default=True)
+    add_to_index(NAME)
     make_firmware(files["opensbi"])
 
 
