@@ -48,6 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--append", metavar="TEXT", help="kernel arguments, added to the image's")
     run.add_argument("--wake", metavar="NAME", help="a sleeping machine, or a .hartwell file, instead")
     run.add_argument("--disk", metavar="FILE", action="append", dest="disks", help="a raw image (may be given several times)")
+    run.add_argument(
+        "--overlay", metavar="NAME", help="what changes to the image's disk are kept as (default: the image's name; "
+        "none: forget them)"
+    )
     run.add_argument("--harts", type=int, metavar="N", help="1 to 8")
     run.add_argument("--memory", metavar="SIZE", help="guest RAM, such as 512M")
     run.add_argument("--firmware", metavar="FILE", help="an M-mode image, such as static/firmware/fw_jump.bin")
@@ -73,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     script.set_defaults(act=_script)
 
     cli_snapshot.add(commands, _node)
+    cli_snapshot.add_disks(commands, _node)
 
     images = commands.add_parser("image", help="list and make images").add_subparsers(required=True, metavar="ACTION")
     images.add_parser("list", help="the images there are").set_defaults(act=_list_images)
@@ -101,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks", "gdb", "halt", "wake")
+    names = ("image", "kernel", "initrd", "append", "harts", "memory", "firmware", "bare", "jit", "disks", "gdb", "halt", "wake",
+             "overlay")
     chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("kernel", "initrd", "firmware", "bare"):
         if name in chosen and not Path(chosen[name]).exists():
@@ -116,6 +122,8 @@ def _run(options: argparse.Namespace) -> int:
         if not folder.is_dir():
             raise HartwellError(f"--share: {folder} is not a folder")
         chosen["share"] = {"folder": str(folder), "writable": not options.share.endswith(":ro")}
+    if options.overlay == "none":
+        chosen["overlay"] = None
     if sys.stdin.isatty():
         size = shutil.get_terminal_size()
         chosen["resize"] = [size.columns, size.lines]

@@ -19,6 +19,32 @@ for one in await Machine.snapshots():
 """
 
 
+_DISKS = """
+import time
+from hartwell.overlays import overlays
+for one in await overlays():
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.time))
+    print(f"{one.name:20} disk of {one.disk >> 20:6} MB {one.changed / 1e6:8.1f} MB changed  {when}")
+"""
+_RESET = """
+from hartwell.overlays import reset
+for name in {names!r}:
+    if not await reset(name):
+        print(f"no changes to a disk {{name!r}} are kept here", file=sys.stderr)
+        sys.exit(1)
+"""
+
+
+def add_disks(commands: Any, node: Node) -> None:
+    """Adds `hartwell disk`."""
+    parser = commands.add_parser("disk", help="list and reset what machines wrote to their disks")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="the disks with changes").set_defaults(act=lambda _: _run(node, _DISKS))
+    reset = actions.add_parser("reset", help="forget all changes: a disk is again as its image has it")
+    reset.add_argument("names", metavar="NAME", nargs="+")
+    reset.set_defaults(act=lambda options: _run(node, _RESET.format(names=options.names)))
+
+
 def add(commands: Any, node: Node) -> None:
     """Adds the command; `node` runs headless.main."""
     parser = commands.add_parser(

@@ -41,6 +41,7 @@ const ZERO_WRITING = 4; // DISK_ZERO_WRITING
 const WRITING = 8; // FRAME_WRITING
 const LONGEST_RUN = 16; // chunks of one read
 const IDLE_MS = 2000; // between two looks without a ring
+const LOOK_MS = 2; // the same while a request waits for nothing that is known
 const SETTLE_MS = 5000; // changes wait at most so long for a commit that nobody asked for
 
 /** @param {DiskPlan["base"]} base @returns {Promise<Base>} */
@@ -76,6 +77,7 @@ class Disk {
     /** @type {Promise<void> | null} */
     this.committing = null;
     this.changedSince = 0;
+    this.reading = 0; // reads at work
     this.expected = -1; // the chunk after the last run: a reader that goes on there gets more at once
     this.window = 1;
     exports.disk_open(plan.index);
@@ -103,8 +105,14 @@ class Disk {
     }
   }
 
+  /** Does a request wait though nothing is on its way that could let it go on? */
+  get idleButParked() {
+    return this.reading === 0 && !this.committing && this.exports.disk_parked(this.plan.index) !== 0;
+  }
+
   /** @param {number} chunk */
   async #fromOverlay(chunk) {
+    this.reading++;
     try {
       const bytes = await this.overlay.read(chunk);
       if (bytes) await this.#place(chunk, bytes);
@@ -112,6 +120,7 @@ class Disk {
     } catch (error) {
       this.#failed(chunk, error);
     }
+    this.reading--;
     this.exports.disk_serve(this.plan.index);
   }
 
@@ -123,6 +132,7 @@ class Disk {
     let count = 1;
     while (count < most && !this.overlay.has(chunk + count) && exports.disk_claim(plan.index, chunk + count)) count++;
     this.expected = chunk + count;
+    this.reading++;
     try {
       const found = await this.base.read(chunk, count);
       for (const [i, bytes] of found.entries()) {
@@ -133,6 +143,7 @@ class Disk {
       this.#failed(chunk, error);
       for (let i = 1; i < count; i++) exports.disk_filled(plan.index, chunk + i, 0, DROPPED);
     }
+    this.reading--;
     exports.disk_serve(plan.index);
   }
 
@@ -275,7 +286,9 @@ export class Disks {
         disk.fetch();
         disk.tend();
       }
-      await rung(this.words, this.bell, seen, IDLE_MS);
+      // A second look costs little, and lets go on whoever parked between a chunk's coming and its serving.
+      for (const disk of this.list) if (disk.idleButParked) disk.exports.disk_serve(disk.plan.index);
+      await rung(this.words, this.bell, seen, this.list.some((disk) => disk.idleButParked) ? LOOK_MS : IDLE_MS);
     }
   }
 
@@ -304,8 +317,6 @@ function ring(words, index) {
 }
 
 /**
- * Until the next ring after `seen`, at most `ms`.
- *
  * @param {Int32Array} words
  * @param {number} index
  * @param {number} seen
