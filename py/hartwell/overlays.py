@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from hartwell import platform as platforms
 from hartwell.errors import DiskInUse
-from hartwell.snapshot.wake import need_store
 from hartwell.platform import Platform
 from hartwell.platform.store import CHUNK
+from hartwell.snapshot.wake import need_store
 
 KIND = "disk"
 
