@@ -217,11 +217,24 @@ static uint32_t tlb_index(uint64_t va) { return (uint32_t)(va >> 12) & ((1u << M
 
 static uint64_t invalid_entry(uint32_t index) { return index >> (MACHINE->tlb_bits - 1) ? 0 : ~0ull; }
 
+/* Zeroes what is not zero: host pages that were never written stay unbacked. */
+static void clear_touched(uint64_t *from, const uint64_t *end)
+{
+    enum { WORDS = 4096 / sizeof(uint64_t) };
+    for (; from < end; from += WORDS) {
+        uint64_t any = 0;
+        for (uint32_t i = 0; i < WORDS; i++)
+            any |= from[i];
+        if (any)
+            memset(from, 0, 4096);
+    }
+}
+
 static void table_fill_invalid(uint64_t *table)
 {
-    uint32_t half = table_bytes() / 2;
-    memset(table, 0xff, half);
-    memset((uint8_t *)table + half, 0, half);
+    uint64_t *half = table + table_bytes() / 2 / sizeof *table, *end = half + (half - table);
+    memset(table, 0xff, table_bytes() / 2);
+    clear_touched(half, end);
 }
 
 void tlb_init(struct Hart *h)

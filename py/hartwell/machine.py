@@ -390,6 +390,7 @@ class Machine(Replayable, Inspection, GdbPort):
         """From the memory that machine_init or machine_reset left to running harts."""
         core = self._core
         start = self._load()
+        self._request.let_go(self._platform)
         core.write(field("Machine.tohost").offset, start.tohost.to_bytes(8, "little"))
         core.write(field("Machine.fromhost").offset, start.fromhost.to_bytes(8, "little"))
         for hart in range(core.plan.harts if start.all_harts else 1):

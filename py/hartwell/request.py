@@ -44,8 +44,18 @@ class Request:
     """"qemu": the guest runs qemu-guest-agent."""
     options: dict[str, str] = field(default_factory=dict)
     """What Machine.boot was given, as far as it can be said again after a sleep."""
+    named: bool = False
+    """All that it is started from has a name, so it can be fetched again."""
     stale: bool = False
-    """Of a machine that woke: what it is started from must be fetched first."""
+    """What it is started from is not held, and must be fetched before a restart."""
+
+    def let_go(self, platform: Platform) -> None:
+        """Once RAM has them: kernel and initramfs (some 40 MB) are not kept for a restart that may never come."""
+        if not self.named or self.bare:
+            return
+        nothing = platform.blob(b"")
+        self.kernel, self.initrd = nothing, self.initrd and nothing
+        self.stale = True
 
 
 async def make_request(
@@ -101,6 +111,7 @@ async def make_request(
         append=_append(chosen.append if chosen else None, append),
         firmware=None if firmware is None else await _fetch(platform, firmware),
         disks=placed, agent=chosen.agent if chosen else None,
+        named=not any(isinstance(given, (bytes, bytearray)) for given in (kernel, initrd, firmware)),
     )
 
 
@@ -110,7 +121,7 @@ def said(**sources: Source | None) -> dict[str, str]:
 
 
 async def renew(request: Request, platform: Platform) -> None:
-    """Before a machine that woke starts from the beginning: fetches what it was started from.
+    """Before a machine starts once more: fetches what it is started from, where that is not held.
 
     Raises as make_request does, and BadConfiguration where bytes were given to
     Machine.boot, which no snapshot keeps.
@@ -128,7 +139,7 @@ async def renew(request: Request, platform: Platform) -> None:
         )
     except HartwellError as error:
         raise BadConfiguration(
-            f"{request.name}: this machine woke from a snapshot, and what it was booted from is not at hand ({error}); "
+            f"{request.name}: what the machine was booted from is no longer at hand ({error}), so it can't start again; "
             "boot a new one"
         ) from None
     for name in ("kernel", "kernel_name", "initrd", "append", "firmware"):

@@ -42,6 +42,9 @@ class JavaScriptBlob:
         """`count` bytes from `offset`; shorter at the end."""
         return bytes(self.host_blob.slice(offset, count).to_bytes())
 
+    def __del__(self) -> None:
+        self.host_blob.free()
+
 
 class PythonBlob:
     """Bytes that Python already has."""
