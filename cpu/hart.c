@@ -378,9 +378,10 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
         int step = over ? step_over(h) : interp_run(h, end, (flags & RUN_EXACT) != 0);
         switch (step) {
         case STEP_WFI:
-            if (!(flags & RUN_NOWAIT))
+            if (!(flags & RUN_NOWAIT)) {
+                jit_idle(h);
                 wait_for_interrupt(h);
-            else if (!wfi_over(h) && !atomic_get(&h->attention))
+            } else if (!wfi_over(h) && !atomic_get(&h->attention))
                 return RUN_WFI;
             break;
         case STEP_BUDGET:

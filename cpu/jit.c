@@ -9,7 +9,9 @@ typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base
 #define MARKED 0xffff /* a counter at this trips at every visit: there is a region */
 
 #define CROSSINGS_BORNE 100
-#define LONGEST_IN_QUEUE 50000 /* instructions; a module costs 0.1 ms whatever it holds, so better few */
+/* Instructions; a module costs 0.3 ms of the engine whatever it holds, so better
+ * few.  At the interpreter's 200 million a second, 2 ms. */
+#define LONGEST_IN_QUEUE 400000
 
 #ifdef __wasm__
 /* Which instance of cpu.wasm this is: what is in its table, memory can't tell. */
@@ -58,6 +60,18 @@ static void start_over(struct Hart *h)
     h->jit_epoch = atomic_get(&MACHINE->jit.epoch);
 }
 
+static void translate(struct Hart *h)
+{
+    struct Jit *j = &MACHINE->jit;
+    lock(&j->lock);
+    registry_translate(h);
+    uint64_t waited = (uint64_t)host_clock_us() - h->jit_since;
+    j->stat_waited_us += waited;
+    if (waited > j->stat_longest_wait_us)
+        j->stat_longest_wait_us = waited;
+    unlock(&j->lock);
+}
+
 void jit_begin(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
@@ -74,11 +88,14 @@ void jit_begin(struct Hart *h)
         start_over(h);
     }
     bool due = h->jit_queued >= JIT_QUEUE / 2 || (h->jit_queued && h->instret >= h->jit_due);
-    if (due && atomic_get(&j->lock) == 0) {
-        lock(&j->lock);
-        registry_translate(h);
-        unlock(&j->lock);
-    }
+    if (due && atomic_get(&j->lock) == 0)
+        translate(h);
+}
+
+void jit_idle(struct Hart *h)
+{
+    if (jit_on() && h->jit_queued && h->jit_instance == (uint32_t)this_instance)
+        translate(h);
 }
 
 static struct JitJump *jump_at(const struct Hart *h, uint64_t pc)
@@ -94,8 +111,10 @@ static void queue(struct Hart *h, uint64_t pc, uint32_t page)
             return;
     if (h->jit_queued == JIT_QUEUE)
         return;
-    if (h->jit_queued == 0)
+    if (h->jit_queued == 0) {
         h->jit_due = h->instret + (jit_threshold() < 100 ? 0 : LONGEST_IN_QUEUE);
+        h->jit_since = (uint64_t)host_clock_us();
+    }
     own->queue[h->jit_queued] = pc;
     own->queue_page[h->jit_queued++] = page;
 }

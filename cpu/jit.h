@@ -48,6 +48,9 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact);
  * own (the supervisor may have run the hart), and translates what is queued. */
 void jit_begin(struct Hart *h);
 
+/* Before the hart waits for an interrupt: translates what is queued, while nobody wants its time. */
+void jit_idle(struct Hart *h);
+
 /* Added to half the interpreter's pointer to a decoded entry, gives the offset of its counter. */
 uint32_t jit_counter_bias(const struct Hart *h);
 

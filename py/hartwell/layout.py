@@ -227,6 +227,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("features", "u32"), ("pad", "u32"),
         ("stat_modules", "u64"), ("stat_regions", "u64"), ("stat_insns", "u64"), ("stat_bytes", "u64"), ("stat_time_us", "u64"),
         ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
+        # from the first place in a queue to its translation: of all modules together, and the longest
+        ("stat_waited_us", "u64"), ("stat_longest_wait_us", "u64"),
         ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),  # a bit for each page, by number modulo 4096
     ],
     "JitIndirect": [("site", "u32"), ("target", "u32")],  # low halves of addresses
@@ -373,6 +375,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32"),
         ("jit_exit", "u32"), ("jit_pad", "u32"),  # the last slow exit's L_EXIT
         ("jit_due", "u64"),  # instret at which the queue is translated though it isn't full
+        ("jit_since", "u64"),  # host clock, microseconds, when its first place came in
         ("fetch_seen", "u64", 64),  # a filter of va pages fetched from since the last flush
         # statistics
         ("stat_jit_entries", "u64"), ("stat_jit_slow", "u64"), ("stat_jit_missed", "u64"), ("stat_jit_polls", "u64"),
