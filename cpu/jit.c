@@ -176,8 +176,8 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
         *counter = (uint16_t)(*counter - JIT_VISIT_MISSED); /* not counted, and not wrapped */
         return JIT_COLD;
     }
-    if (room > 1 << 30)
-        room = 1 << 30;
+    if (room > JIT_MOST_FUEL)
+        room = JIT_MOST_FUEL;
     struct JitJump *jump = jump_at(h, pc);
     if (jump->tag != (pc ^ h->jit_key) && !fill_jump(h, pc)) {
         wish_for(h, counter);

@@ -37,6 +37,7 @@ enum {
 /* Jit.features, as the engine that runs now has them. */
 #define JIT_FUSED 1u /* f64x2.relaxed_madd rounds once */
 
+#define JIT_MOST_FUEL (1 << 26) /* less than any bit of attention */
 #define JIT_LONGEST 512  /* instructions between two polls of a region, at most */
 #define JIT_DEPTH 160    /* regions that may call each other before all return */
 #define JIT_FIRST_SLOT 1024 /* of the function table; below are cpu.wasm's own */

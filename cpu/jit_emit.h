@@ -12,7 +12,7 @@ enum {
     L_HART, L_DEPTH, L_BASE,
     L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ and WRITE: TLB tables */
     L_HOST, /* GROUP_HOSTS of them */
-    L_PC = L_HOST + 6, L_VA, L_D, L_WORD,            /* i64 */
+    L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
     L_REGISTERS,
 };
 #define I32_LOCALS (L_PC - L_FUEL)
@@ -134,7 +134,7 @@ void emit_stub(struct Emit *e, const struct Stub *stub);
 
 /* Leaves before instruction k of the block, for the interpreter to do it. */
 void exit_slow(struct Emit *e);
-/* The same, with an i32 on the stack: whether a group's span crossed a page. */
+/* The same, because a group's span crosses a page. */
 void exit_slow_crossing(struct Emit *e);
 /* The same when the i32 on the stack isn't 0. */
 void exit_slow_if(struct Emit *e);

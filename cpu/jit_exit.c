@@ -73,14 +73,16 @@ void store_registers(struct Emit *e, RegSet set_of)
 
 /* --- ways out -------------------------------------------------------------------- */
 
-/* Attention, or no fuel left. */
+_Static_assert(ATTENTION_INTERRUPT > JIT_MOST_FUEL && ATTENTION_CONTROL > JIT_MOST_FUEL &&
+                   ATTENTION_CODE > JIT_MOST_FUEL && ATTENTION_RFENCE > JIT_MOST_FUEL,
+               "one comparison polls for attention and for fuel");
+
+/* Attention, which is more than any fuel, or no fuel left: less than none. */
 void push_poll(struct Emit *e)
 {
-    LOAD_HART(e, W_I32_LOAD, 2, attention);
     get(e, L_FUEL);
-    push32(e, 31);
-    op(e, W_I32_SHR_S);
-    op(e, W_I32_OR);
+    LOAD_HART(e, W_I32_LOAD, 2, attention);
+    op(e, W_I32_LT_S);
 }
 
 void store_fuel(struct Emit *e)
@@ -205,10 +207,7 @@ void exit_slow(struct Emit *e)
 
 void exit_slow_crossing(struct Emit *e)
 {
-    push32(e, 30);
-    op(e, W_I32_SHL);
-    push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16);
-    op(e, W_I32_OR);
+    push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16 | 1u << 30);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
 }

@@ -48,7 +48,12 @@ void need_fp_on(struct Emit *e)
     e->fp_known = 1;
 }
 
-/* L_FPOK = rounding is to nearest and NX is set. */
+#define LIMIT (0x7fdull << 53) /* exponent field 0x7fd, as a double's bits without their sign */
+
+static uint32_t float_limit(const struct Emit *e) { return e->float_temp + 1; }
+
+/* L_FPOK = rounding is to nearest and NX is set.  Where that is not so, no
+ * result is below the limits, and one comparison asks for all. */
 static void look_up_flags(struct Emit *e)
 {
     LOAD_HART(e, W_I32_LOAD, 2, fcsr_flags);
@@ -58,6 +63,15 @@ static void look_up_flags(struct Emit *e)
     op(e, W_I32_EQZ);
     op(e, W_I32_AND);
     set(e, L_FPOK);
+    push64(e, LIMIT);
+    push64(e, 0);
+    get(e, L_FPOK);
+    op(e, W_SELECT);
+    tee(e, L_LIMIT);
+    push64(e, 1);
+    op(e, W_I64_SHR_U);
+    op(e, W_F64_FROM_I64);
+    set(e, float_limit(e));
 }
 
 /* FS dirty, frm a rounding mode, L_FPOK known; or leaves.  Asked of the hart
@@ -183,7 +197,7 @@ static void push_not_fpok(struct Emit *e)
     op(e, W_I32_EQZ);
 }
 
-/* i32: the temporary is not a finite double of exponent field 2 or more. */
+/* i32: the temporary is not a finite double of exponent field 2 or more, or flags are not known. */
 static void push_not_normal_d(struct Emit *e)
 {
     get(e, e->float_temp);
@@ -192,18 +206,18 @@ static void push_not_normal_d(struct Emit *e)
     op(e, W_I64_SHL);
     push64(e, 2ull << 53);
     op(e, W_I64_SUB);
-    push64(e, 0x7fdull << 53);
+    get(e, L_LIMIT);
     op(e, 0x5a); /* i64.ge_u */
 }
 
+/* The same for what may be small: infinite, not a number or nearly so. */
 static void push_not_finite_d(struct Emit *e)
 {
     get(e, e->float_temp);
-    op(e, W_I64_FROM_F64);
-    push64(e, 1);
-    op(e, W_I64_SHL);
-    push64(e, 0x7ffull << 53);
-    op(e, 0x5a);
+    op(e, F64_ABS);
+    get(e, float_limit(e));
+    op(e, F64_LT);
+    op(e, W_I32_EQZ);
 }
 
 static void push_single_check(struct Emit *e, bool finite_only)
@@ -220,11 +234,9 @@ static void push_single_check(struct Emit *e, bool finite_only)
     op(e, W_I32_GE_U);
 }
 
-/* With an i32 on the stack, whether the result in the temporary may be wrong. */
+/* With an i32 on the stack: the result in the temporary may be wrong. */
 static void finish_d(struct Emit *e, const struct JitInsn *n)
 {
-    push_not_fpok(e);
-    op(e, W_I32_OR);
     exact_if(e, n, true);
     get(e, e->float_temp);
     set(e, e->local[32 + n->i.rd]);
@@ -437,7 +449,11 @@ static void between_formats(struct Emit *e, const struct JitInsn *n, bool to_sin
         tee(e, e->float_temp);
         op(e, W_I64_FROM_F64);
         set(e, L_WORD);
-        push_not_finite_d(e);
+        get(e, L_WORD); /* a NaN becomes the canonical one, a signaling one raises NV */
+        push64(e, 1);
+        op(e, W_I64_SHL);
+        push64(e, 0x7ffull << 53);
+        op(e, 0x5a);
         push_unboxed(e, n, 1);
     }
     op(e, W_I32_OR);

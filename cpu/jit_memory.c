@@ -13,9 +13,9 @@ static void emit_lookup(struct Emit *e, uint32_t table, uint32_t size)
 {
     const struct Hart *h = e->r->h;
     tee(e, L_VA);
-    push64(e, 9);
-    op(e, W_I64_SHR_U);
     op(e, W_I32_WRAP);
+    push32(e, 9);
+    op(e, W_I32_SHR_U);
     push32(e, h->tlb_mask);
     op(e, W_I32_AND);
     get(e, table);
@@ -122,16 +122,6 @@ void plan_groups(struct Emit *e, const struct JitBlock *b)
             e->groups[k].host = (uint8_t)host++;
 }
 
-static void push_crossing(struct Emit *e, const struct Group *g)
-{
-    get(e, L_VA);
-    op(e, W_I32_WRAP);
-    push32(e, 0xfff);
-    op(e, W_I32_AND);
-    push32(e, 4096u - (uint32_t)(g->high - g->low));
-    op(e, 0x4b); /* i32.gt_u */
-}
-
 /* The group's host address, from the TLB; leaves when it isn't all in one page. */
 static void emit_group(struct Emit *e, const struct Group *g, uint32_t base)
 {
@@ -142,9 +132,9 @@ static void emit_group(struct Emit *e, const struct Group *g, uint32_t base)
         op(e, W_I64_ADD);
     }
     tee(e, L_VA);
-    push64(e, 9);
-    op(e, W_I64_SHR_U);
     op(e, W_I32_WRAP);
+    push32(e, 9);
+    op(e, W_I32_SHR_U);
     push32(e, h->tlb_mask);
     op(e, W_I32_AND);
     get(e, g->store ? L_WRITE : L_READ);
@@ -156,14 +146,18 @@ static void emit_group(struct Emit *e, const struct Group *g, uint32_t base)
     op(e, W_I32_WRAP);
     set(e, g->host);
     get(e, L_D);
-    push64(e, h->host_bits);
-    op(e, W_I64_SHR_U);
+    push64(e, h->tlb_hit);
+    op(e, W_I64_AND);
     push64(e, 0);
     op(e, W_I64_NE);
-    push_crossing(e, g);
-    op(e, W_I32_OR);
+    exit_slow_if(e);
+    get(e, L_VA);
+    op(e, W_I32_WRAP);
+    push32(e, 0xfff);
+    op(e, W_I32_AND);
+    push32(e, 4096u - (uint32_t)(g->high - g->low));
+    op(e, 0x4b); /* i32.gt_u */
     open(e, W_IF, LABEL_NONE);
-    push_crossing(e, g);
     exit_slow_crossing(e);
     close(e);
 }

@@ -424,8 +424,8 @@ CONSTANTS: dict[str, int] = {
     # Hart.state
     "HART_RUNNING": 0, "HART_WFI": 1, "HART_PAUSED": 2, "HART_STOPPED": 3, "HART_OFF": 4,
     "RFENCE_CODE": 1, "RFENCE_TLB": 2,
-    # Hart.attention bits
-    "ATTENTION_INTERRUPT": 1, "ATTENTION_CONTROL": 2, "ATTENTION_CODE": 4, "ATTENTION_RFENCE": 8,
+    # Hart.attention bits: each more than any fuel of a region, so that one comparison polls both (cpu/jit_exit.c)
+    "ATTENTION_INTERRUPT": 1 << 27, "ATTENTION_CONTROL": 1 << 28, "ATTENTION_CODE": 1 << 29, "ATTENTION_RFENCE": 1 << 30,
     # what hart_run returns
     "RUN_BUDGET": 0,  # budget used up: call again
     "RUN_WFI": 1,  # RUN_NOWAIT only: would have waited

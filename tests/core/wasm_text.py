@@ -41,7 +41,7 @@ for _first, _name in ((0x1E, "add"), (0x2C, "and"), (0x33, "or"), (0x3A, "xor"),
 _SIMD = {0x14: "f64x2.splat", 0x107: "f64x2.relaxed_madd"}
 _TYPES = {0x40: "", 0x7F: " i32", 0x7E: " i64", 0x7C: " f64"}
 _LOCALS = ["hart", "depth", "base", "fuel", "exit", "tlb_read", "tlb_write", "jump", "fpknown", "fpok",
-           *(f"host{k}" for k in range(6)), "pc", "va", "d", "word"]
+           *(f"host{k}" for k in range(6)), "pc", "va", "d", "word", "limit"]
 
 
 class Reader:
