@@ -8,16 +8,30 @@
 #include "jit_registry.h"
 #include "mmu.h"
 
+/* The TLB index of the i64 address on the stack, as an offset into a table. */
+static void emit_index(struct Emit *e)
+{
+    uint64_t mask = e->r->h->tlb_mask;
+    bool narrow = mask << 9 <= UINT32_MAX; /* an index of up to 20 bits: RAM below 2 GiB */
+    if (narrow) {
+        op(e, W_I32_WRAP);
+        push32(e, 9);
+        op(e, W_I32_SHR_U);
+    } else {
+        push64(e, 9);
+        op(e, W_I64_SHR_U);
+        op(e, W_I32_WRAP);
+    }
+    push32(e, (uint32_t)mask);
+    op(e, W_I32_AND);
+}
+
 /* L_D = entry ^ address of the i64 on the stack (kept in L_VA), or leaves. */
 static void emit_lookup(struct Emit *e, uint32_t table, uint32_t size)
 {
     const struct Hart *h = e->r->h;
     tee(e, L_VA);
-    op(e, W_I32_WRAP);
-    push32(e, 9);
-    op(e, W_I32_SHR_U);
-    push32(e, h->tlb_mask);
-    op(e, W_I32_AND);
+    emit_index(e);
     get(e, table);
     op(e, W_I32_ADD);
     access(e, W_I64_LOAD, 3, 0);
@@ -132,11 +146,7 @@ static void emit_group(struct Emit *e, const struct Group *g, uint32_t base)
         op(e, W_I64_ADD);
     }
     tee(e, L_VA);
-    op(e, W_I32_WRAP);
-    push32(e, 9);
-    op(e, W_I32_SHR_U);
-    push32(e, h->tlb_mask);
-    op(e, W_I32_AND);
+    emit_index(e);
     get(e, g->store ? L_WRITE : L_READ);
     op(e, W_I32_ADD);
     access(e, W_I64_LOAD, 3, 0);
