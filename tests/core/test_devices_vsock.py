@@ -273,6 +273,26 @@ async def test_a_reset_ends_connections(guest: Guest, device: VsockDevice) -> No
     assert len(ended) == 1
 
 
+def test_a_guest_that_woke_hears_of_it_when_it_runs(
+    guest: Guest, device: VsockDevice, core: WasmtimeCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, and not while the machine is paused (5.10.6.7)."""
+    monkeypatch.setattr(vsock, "WAKE_SECONDS", 0.0)
+    _, [place] = guest.driver.request(2, [], [8])
+    core.call("machine_pause")
+    device.woken({})
+    for _ in range(3):
+        device.serve()
+    assert guest.driver.used(2) == []
+    core.call("machine_resume")
+    device.serve()
+    [(_, written)] = guest.driver.used(2)
+    assert guest.driver.peek(place, written) == bytes(4)  # VIRTIO_VSOCK_EVENT_TRANSPORT_RESET
+    guest.driver.request(2, [], [8])
+    device.serve()
+    assert guest.driver.used(2) == []
+
+
 def test_ports_to_listen_on(device: VsockDevice) -> None:
     device.listen(9, echo)
     for port in (0, 9, -1, 1 << 20):

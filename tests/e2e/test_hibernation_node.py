@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.test_storage import run_in_node
 
 PRELUDE = """
@@ -125,9 +123,6 @@ for copy in copies:
 """ + END
 
 
-# Seen in whole runs, not alone: registers and one queue's indices differ though RAM is equal, so something moves a
-# hart of a machine that says "paused" while it is read or woken.  The cause is not known; docs/hibernation.md names it.
-@pytest.mark.xfail(strict=False, reason="a paused machine's hart moved while it was put to sleep; cause unknown")
 def test_digests_agree(tmp_path: Path) -> None:
     told = run_in_node(SAME, tmp_path)
     assert told["state False"] == told["state True"] == "paused"

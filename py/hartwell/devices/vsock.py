@@ -13,13 +13,16 @@ import asyncio
 import contextlib
 import itertools
 import struct
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from hartwell.devices.tasks import Tasks
-from hartwell.devices.virtio import VirtioDevice
+from hartwell.devices.virtio import BrokenQueue, VirtioDevice
 from hartwell.errors import BadConfiguration, ConnectionRefused
+from hartwell.layout import CONSTANTS
+from hartwell.layout import field as machine_field
 
 HOST, GUEST = 2, 3
 HEADER = struct.Struct("<QQIIIHHIII")  # source, target CID and port, bytes, type, op, flags, buf_alloc, fwd_cnt
@@ -36,6 +39,7 @@ FIRST_PORT = 1 << 20  # of this side's, for connections that begin here
 CONNECT_SECONDS = 10.0
 WAKE_SECONDS = 0.5  # after a wake, before the guest hears of it
 _MASK32 = 0xFFFF_FFFF
+_CONTROL, _RUN = machine_field("Machine.control").offset, CONSTANTS["CONTROL_RUN"]
 
 
 @dataclass
@@ -177,6 +181,7 @@ class VsockDevice(VirtioDevice):
         self._pending: deque[Packet] = deque()
         self._ports = itertools.count(FIRST_PORT)
         self._tasks = Tasks()
+        self._announce_at: float | None = None  # by time.monotonic(): when a guest that woke hears of it
 
     async def connect(self, port: int, timeout: float = CONNECT_SECONDS) -> Stream:
         """A connection to a port that a program in the guest listens on.
@@ -250,6 +255,7 @@ class VsockDevice(VirtioDevice):
             self.flush()
 
     def on_reset(self) -> None:
+        self._announce_at = None
         self._pending.clear()
         for stream in list(self._streams.values()):
             stream.closed()
@@ -259,13 +265,25 @@ class VsockDevice(VirtioDevice):
         """After a wake no connection is left; the guest is told (5.10.6.7)."""
         self.on_reset()
         # Later: queues lie in memory that may not have come yet.
-        self._tasks.start(self._announce(self.resets))
+        self._announce_at = time.monotonic() + WAKE_SECONDS
 
-    async def _announce(self, resets: int) -> None:
-        await asyncio.sleep(WAKE_SECONDS)
-        if resets == self.resets and (chain := self.take(EVENT)):
+    def serve(self) -> bool:
+        """Also tells a guest that woke.  Not while the machine is paused: nothing
+        may change then, least of all while it is put to sleep again."""
+        busy = super().serve()
+        if self._announce_at is None or time.monotonic() < self._announce_at or self.core.load(_CONTROL) != _RUN:
+            return busy
+        try:
+            chain = self.take(EVENT)
+        except BrokenQueue:
+            self._announce_at = None
+            self.core.call("virtio_needs_reset", self.slot, self._resets)
+            return busy
+        if chain is not None:  # else the next time: the driver has given no buffer yet
+            self._announce_at = None
             chain.write(TRANSPORT_RESET.to_bytes(4, "little"))
             chain.complete()
+        return busy
 
     def _receive(self, data: bytes) -> None:
         if len(data) < HEADER.size:
