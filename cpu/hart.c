@@ -300,13 +300,14 @@ static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
         if (control == CONTROL_STOP || (control == CONTROL_RUN && !debug_held(h)))
             break;
         h->trap_pending = 0; /* the instruction will raise it again, unless somebody changes what it does */
+        if (!(flags & RUN_NOWAIT))
+            atomic_set(&h->state, HART_PAUSED); /* before leave: who waits for that looks at this */
         leave(h);
         if (flags & RUN_NOWAIT) {
             *result = RUN_PAUSED;
             return true;
         }
         stood = true;
-        atomic_set(&h->state, HART_PAUSED);
         if (control == CONTROL_PAUSE)
             word_wait(&m->control, CONTROL_PAUSE, -1);
         else /* whoever lets it go, pauses or stops the machine counts this word up */

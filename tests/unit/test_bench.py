@@ -6,6 +6,7 @@ import json
 import math
 import os
 import stat
+import struct
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,29 @@ def test_results_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "| a |" in (tmp_path / "some.md").read_text() and (tmp_path / "some.svg").read_text() == "<svg/>"
 
 
-def test_overhead_counts_all_but_guest_ram() -> None:
-    total = memory.RAM + (40 << 20)
-    smaps = (
-        f"10000000-{0x10000000 + total:x} rw-s 00000000 00:01 7 \nSize: 1 kB\nRss:  307200 kB\n"
-        "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nRss:  1024 kB\n"
+def test_overhead_counts_all_but_guest_ram(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of 301 MiB, of which the machine has one page of tables and three of guest RAM."""
+    tables, start = 40 << 20, 0x10000000
+    total = memory.RAM + tables
+    (tmp_path / "smaps").write_text(
+        f"{start:x}-{start + total:x} rw-p 00000000 00:00 0 \nRss: 20 kB\n"
+        "7f0000000000-7f0000100000 rwxp 00000000 00:00 0 \nRss: 1024 kB\n"
     )
-    resident = memory._resident(smaps, total)
-    assert (resident.all, resident.linear) == (301 << 20, 300 << 20)
-    assert resident.overhead(total) == (1 << 20) + (40 << 20)
+    (tmp_path / "smaps_rollup").write_text("Rss: 409600 kB\nPss: 307200 kB\nPss_Dirty: 1 kB\n")
+    (tmp_path / "status").write_text("VmRSS: 400000 kB\nRssAnon: 307200 kB\nVmSwap: 1024 kB\n")
+    own, zero = 1 << 63 | 1 << 56, 1 << 63
+    first = tables // memory.PAGE
+    with (tmp_path / "pagemap").open("wb") as pagemap:
+        pagemap.truncate((start + total) // memory.PAGE * 8)
+        for page, entry in [(5, own), (first, own), (first + 1, zero), (first + 2, own), (total // memory.PAGE - 1, own)]:
+            pagemap.seek((start // memory.PAGE + page) * 8)
+            pagemap.write(struct.pack("<Q", entry))
+    monkeypatch.setattr(memory, "_tabs", lambda: [tmp_path])
+    resident = memory._machine_tab(total, tables)
+    assert vars(resident) == {
+        "footprint": 301 << 20, "pss": 300 << 20, "ram": 3 * memory.PAGE, "machine": memory.PAGE, "code": 1 << 20,
+    }
+    assert resident.overhead == (301 << 20) - 3 * memory.PAGE
 
 
 def test_an_archive_after_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
