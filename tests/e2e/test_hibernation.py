@@ -60,7 +60,7 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     """A process that counts, an editor with unsaved text, a pipe, a timer and two busy harts."""
     context = launch()
     tab = Tab(context.new_page(), server).boot("?harts=2")
-    tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /tmp/count; done) > /dev/null 2>&1 &")
+    tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done) > /dev/null 2>&1 &")
     tab.run("(sleep 20; echo fired >> /tmp/timer) > /dev/null 2>&1 &")
     tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i; done | while read n; do echo $n >> /tmp/got; done) >&- 2>&- &")
     tab.run("(while :; do :; done) > /dev/null 2>&1 & (while :; do :; done) > /dev/null 2>&1 &")

@@ -33,7 +33,7 @@ LIFE = PRELUDE + """
 machine = await Machine.boot(harts=2, show=False)
 await machine.console.expect(r"# $", timeout=200)
 # A process that counts, a timer, a pipe between two, and two busy harts.
-machine.console.write("i=0; while sleep 0.05; do i=$((i+1)); echo $i > /tmp/count; done &\\n")
+machine.console.write("i=0; while sleep 0.05; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done &\\n")
 machine.console.write("(sleep 25; echo TIMER-$((40+2))) &\\n")
 machine.console.write("mkfifo /tmp/pipe; (while read line; do echo got $line >> /tmp/got; done < /tmp/pipe) &\\n")
 machine.console.write("exec 9> /tmp/pipe\\n")
