@@ -38,8 +38,12 @@ def test_defaults(tmp_path: Path) -> None:
 def test_files(tmp_path: Path) -> None:
     (tmp_path / "script").write_bytes(b"#!/bin/sh\n")
     text = SMALL + '[[files]]\npath = "/usr/bin/x"\nsource = "script"\nmode = "0755"\n[[files]]\npath = "/a"\nlink = "b"\n'
-    script, link = read_recipe(written(tmp_path, text)).files
+    text += '[[files]]\npath = "/usr/sbin/vsock-forward"\nhelper = "vsock-forward"\nmode = "0755"\n'
+    script, link, helper = read_recipe(written(tmp_path, text)).files
     assert (script.data, script.mode) == (b"#!/bin/sh\n", 0o755) and link.link == "b"
+    assert (helper.helper, helper.mode) == ("vsock-forward", 0o755)
+    program = builder.compiled([helper])[0]
+    assert program.data.startswith(b"\x7fELF") and program.path == helper.path
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,7 @@ def test_files(tmp_path: Path) -> None:
         ('[source]\ntar = "x"', "no file"), (SMALL + '[[files]]\npath = "etc/x"\ncontent = ""', "files[0].path"),
         (SMALL + '[[files]]\npath = "/../x"\ncontent = ""', "files[0].path"), (SMALL + '[[files]]\npath = "/x"', "files[0]"),
         (SMALL + '[[files]]\npath = "/x"\ncontent = ""\nmode = "rwx"', "files[0].mode"),
-        (SMALL + "[commands]\nrun = [1]", "commands.run"),
+        (SMALL + '[[files]]\npath = "/x"\nhelper = "../x"', "files[0].helper"), (SMALL + "[commands]\nrun = [1]", "commands.run"),
     ],
 )
 def test_a_bad_recipe_is_named(tmp_path: Path, text: str, says: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from hartwell.setup import bootstrap, image, kmod, packages, paths, rootfs, rootfs_import
 from hartwell.setup.mirror import find_mirrors
 from hartwell.setup.packages import Apt, Package
-from hartwell.setup.recipe import Recipe, read_recipe
+from hartwell.setup.recipe import File, Recipe, read_recipe
 from hartwell.setup.steps import Progress, SetupError, digest, replace_folder, scratch_folder, size_words
 
 RECIPES = image.GUEST / "recipes"
@@ -104,10 +106,15 @@ def _lay_out(
         if any(package.name == "kmod" for package in chosen):
             rootfs.write_modules(tar, modules, wanted)
     tar.file("hartwell/configure", (image.GUEST / "build" / "configure").read_bytes(), 0o755)
-    rootfs.write_files(tar, recipe.files)
+    rootfs.write_files(tar, compiled(recipe.files))
     if recipe.commands:
         tar.file("hartwell/commands", "".join(f"{command}\n" for command in recipe.commands).encode())
     tar.close()
+
+
+def compiled(files: Iterable[File]) -> list[File]:
+    """The recipe's files, helpers as the programs that they are."""
+    return [replace(file, data=image.build_helper(file.helper)) if file.helper else file for file in files]
 
 
 def _configure(recipe: Recipe, folder: Path, finished: Path, progress: Progress) -> dict[str, object]:

@@ -24,9 +24,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hartwell.errors import HartwellError
+from hartwell.setup import paths
 from hartwell.setup.steps import SetupError
 from hartwell.sizes import parse_size
 
+_CONTENTS = {"content", "source", "helper", "link"}
 SMALLEST, LARGEST = 64 << 20, 1 << 40
 
 
@@ -38,6 +40,8 @@ class File:
     data: bytes = b""
     mode: int = 0o644
     link: str | None = None
+    helper: str | None = None
+    """A program of guest/helpers instead, which the build compiles."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +155,13 @@ class _Reader:
     def _entry(self, entry: Any, number: int) -> File:
         key = f"files[{number}]"
         if not isinstance(entry, dict):
-            raise self._wrong(key, "a table with path and content, source or link is expected")
-        self._known(entry, f"{key}.", {"path", "content", "source", "link", "mode"})
+            raise self._wrong(key, "a table with path and content, source, helper or link is expected")
+        self._known(entry, f"{key}.", {"path", "mode", *_CONTENTS})
         path = entry.get("path")
         if not isinstance(path, str) or not path.startswith("/") or ".." in PurePosixPath(path).parts or path.endswith("/"):
             raise self._wrong(f"{key}.path", f"{path!r}; a path from / on, without .., is expected")
-        if len({"content", "source", "link"} & set(entry)) != 1:
-            raise self._wrong(key, "one of content, source and link is expected")
+        if len(_CONTENTS & set(entry)) != 1:
+            raise self._wrong(key, "one of content, source, helper and link is expected")
         mode = entry.get("mode", "0644")
         if not isinstance(mode, str) or not re.fullmatch(r"0?[0-7]{3,4}", mode):
             raise self._wrong(f"{key}.mode", f"{mode!r}; an octal number in quotes, such as \"0755\", is expected")
@@ -167,6 +171,11 @@ class _Reader:
             source = self._file(entry, f"{key}.source")
             assert source is not None
             return File(path, source.read_bytes(), int(mode, 8))
+        if "helper" in entry:
+            helpers = sorted(file.stem for file in (paths.ROOT / "guest" / "helpers").glob("*.c"))
+            if entry["helper"] not in helpers:
+                raise self._wrong(f"{key}.helper", f"{entry['helper']!r}; one of {', '.join(helpers)} is expected")
+            return File(path, mode=int(mode, 8), helper=entry["helper"])
         if not isinstance(entry["content"], str):
             raise self._wrong(f"{key}.content", "text is expected")
         return File(path, entry["content"].encode(), int(mode, 8))
