@@ -50,42 +50,73 @@ static uint32_t *page_generation(uint32_t page) { return (uint32_t *)mem_at(MACH
 static uint8_t *page_flags(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
 static uint32_t *code_ring(void) { return (uint32_t *)mem_at(MACHINE->code_ring_offset); }
 
+/* Translations of fetches are of two classes, each with a generation of its own:
+ * another address space has other programs, but the same kernel. */
+enum { FETCH_USER, FETCH_KERNEL };
+
 void code_init(struct Hart *h)
 {
     memset(slot_map(h), 0, 2 * (size_t)ram_pages());
     for (uint32_t slot = 0; slot < DECODE_SLOTS; slot++)
         slot_page(h)[slot] = NO_PAGE;
     memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
-    h->fetch_gen = 1;
+    h->fetch_gen[FETCH_USER] = h->fetch_gen[FETCH_KERNEL] = 1;
     memset(h->fetch_seen, 0, sizeof h->fetch_seen);
+    h->fetch_local = 0;
     code_mode_changed(h);
     h->decode_next = 0;
     h->fetch_pin[0] = h->fetch_pin[1] = NO_PAGE;
     h->code_seen = atomic_get(&MACHINE->code_head);
 }
 
+static uint32_t fetch_class(const struct Hart *h) { return h->fetch_mode == SET_U ? FETCH_USER : FETCH_KERNEL; }
+
+static uint64_t fetch_tag(const struct Hart *h, uint64_t va)
+{
+    return (va & ~0xfffull) | h->fetch_gen[fetch_class(h)] << 2 | h->fetch_mode;
+}
+
+/* A filter of the pages that a class has fetched from since its last flush. */
+static uint64_t *fetch_seen(struct Hart *h, uint32_t class, uint64_t va) { return &h->fetch_seen[class * 64 + (va >> 18 & 63)]; }
+
 /* The jump cache's key: addresses of code are good for a generation and a mode. */
 void code_mode_changed(struct Hart *h)
 {
-    h->jit_key = (uint64_t)(h->jit_generation & 0x1fff) << 50 | (uint64_t)h->fetch_mode << 48;
+    h->jit_key = (uint64_t)(h->jit_generation[fetch_class(h)] & 0x1fff) << 50 | (uint64_t)h->fetch_mode << 48;
+}
+
+static void flush_class(struct Hart *h, uint32_t class)
+{
+    memset(&h->fetch_seen[class * 64], 0, sizeof h->fetch_seen / 2);
+    if (class == FETCH_KERNEL)
+        h->fetch_local = 0;
+    if ((++h->jit_generation[class] & 0x1fff) == 0)
+        jit_clear_jumps(h);
+    code_mode_changed(h);
+    if (++h->fetch_gen[class] < 1024)
+        return;
+    memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
+    h->fetch_gen[class] = 1;
 }
 
 void code_flush_fetch(struct Hart *h)
 {
-    memset(h->fetch_seen, 0, sizeof h->fetch_seen);
-    if ((++h->jit_generation & 0x1fff) == 0)
-        jit_clear_jumps(h);
-    code_mode_changed(h);
-    if (++h->fetch_gen < 1024)
-        return;
-    memset(fetch_table(h), 0, FETCH_TLB_ENTRIES * sizeof(struct FetchEntry));
-    h->fetch_gen = 1;
+    flush_class(h, FETCH_USER);
+    flush_class(h, FETCH_KERNEL);
+}
+
+void code_flush_fetch_local(struct Hart *h)
+{
+    flush_class(h, FETCH_USER);
+    if (h->fetch_local)
+        flush_class(h, FETCH_KERNEL);
 }
 
 void code_flush_fetch_page(struct Hart *h, uint64_t va)
 {
-    if (h->fetch_seen[va >> 18 & 63] >> (va >> 12 & 63) & 1)
-        code_flush_fetch(h);
+    for (uint32_t class = FETCH_USER; class <= FETCH_KERNEL; class++)
+        if (*fetch_seen(h, class, va) >> (va >> 12 & 63) & 1)
+            flush_class(h, class);
 }
 
 void code_written(uint32_t page)
@@ -169,7 +200,7 @@ static uint32_t slot_of(struct Hart *h, uint32_t page)
 static struct FetchEntry *fetch_entry(struct Hart *h, uint64_t va)
 {
     struct FetchEntry *e = &fetch_table(h)[va >> 12 & (FETCH_TLB_ENTRIES - 1)];
-    uint64_t tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
+    uint64_t tag = fetch_tag(h, va);
     if (__builtin_expect(e->tag != tag, 0)) {
         uint64_t pa;
         bool global, superpage;
@@ -180,10 +211,12 @@ static struct FetchEntry *fetch_entry(struct Hart *h, uint64_t va)
             return NULL;
         }
         uint32_t slot = slot_of(h, (uint32_t)((pa - RAM_BASE) >> 12));
-        h->fetch_seen[va >> 18 & 63] |= 1ull << (va >> 12 & 63);
+        *fetch_seen(h, fetch_class(h), va) |= 1ull << (va >> 12 & 63);
+        if (!global && fetch_class(h) == FETCH_KERNEL)
+            h->fetch_local = 1;
         if (superpage)
             tlb_note_superpage(h, va);
-        tag = (va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode;
+        tag = fetch_tag(h, va); /* making room may have flushed */
         *e = (struct FetchEntry){tag, mem_offset(slot_entries(h, slot)), slot};
         if (MACHINE->debug.breakpoint_count)
             debug_mark(h, slot_entries(h, slot), va, pa);
@@ -208,7 +241,7 @@ uint32_t code_page(struct Hart *h, uint64_t va)
     uint64_t pa;
     bool global, superpage;
     const struct FetchEntry *e = &fetch_table(h)[va >> 12 & (FETCH_TLB_ENTRIES - 1)];
-    if (e->tag != ((va & ~0xfffull) | h->fetch_gen << 2 | h->fetch_mode)) {
+    if (e->tag != fetch_tag(h, va)) {
         if (h->trap_pending || !mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, true, &pa, &global, &superpage))
             return NO_PAGE;
         e = fetch_entry(h, va); /* sets A; as a fetch ahead may (Privileged spec 4.3.1) */

@@ -305,7 +305,7 @@ void tlb_flush_local(struct Hart *h)
     }
     h->super_low[0] = ~0ull; /* the user half has no global pages */
     h->super_high[0] = 0;
-    code_flush_fetch(h);
+    code_flush_fetch_local(h);
 }
 
 /* A page of a superpage can't be flushed alone: one fence covers all of it

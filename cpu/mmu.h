@@ -104,6 +104,7 @@ const uint8_t *code_bytes(struct Hart *h, const struct Insn *page);
 void code_synchronize(struct Hart *h);
 
 void code_flush_fetch(struct Hart *h); /* translations of fetches only */
+void code_flush_fetch_local(struct Hart *h); /* those that are not global */
 void code_flush_fetch_page(struct Hart *h, uint64_t va); /* as far as va's page may be among them */
 void code_mode_changed(struct Hart *h); /* after fetch_mode changed */
 

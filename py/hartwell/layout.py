@@ -361,7 +361,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("fetch_pin", "u32", 2),  # the two decoded pages in use, never evicted
         # TLB bookkeeping
         ("journal_count", "u32", 16),  # [set][R/W][non-global, global]
-        ("set_ready", "u32"), ("fetch_gen", "u32"),
+        ("set_ready", "u32"), ("fetch_gen", "u32", 2),  # of user code, of all other
+        ("fetch_local", "u32"),  # was other code fetched from pages that are not global?
         ("decode_next", "u32"),
         ("page_wanted", "u32"),  # RAM page + 1 that this hart waits for
         # VA ranges that superpage entries came from: user half, kernel half
@@ -372,11 +373,11 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_key", "u64"),  # XORed into the jump cache's tags: fetch generation and mode
         ("jit_value", "u64"),  # what a helper gives back
         ("jit_end", "u64"),  # instret = jit_end - jit_fuel while generated code runs
-        ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32"),
-        ("jit_exit", "u32"), ("jit_pad", "u32"),  # the last slow exit's L_EXIT
+        ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32", 2),
+        ("jit_exit", "u32"),  # the last slow exit's L_EXIT
         ("jit_due", "u64"),  # instret at which the queue is translated though it isn't full
         ("jit_since", "u64"),  # host clock, microseconds, when its first place came in
-        ("fetch_seen", "u64", 64),  # a filter of va pages fetched from since the last flush
+        ("fetch_seen", "u64", 128),  # filters of va pages fetched from since the last flush: user code, all other
         # statistics
         ("stat_jit_entries", "u64"), ("stat_jit_slow", "u64"), ("stat_jit_missed", "u64"), ("stat_jit_polls", "u64"),
         ("stat_jit_insns", "u64"), ("stat_jit_installed", "u64"), ("stat_jit_exact", "u64"),

@@ -232,6 +232,27 @@ def test_address_spaces_are_apart(hart: Bench) -> None:
     assert [hart.x(name) for name in ("a1", "a3", "a5")] == [11, 22, 11]
 
 
+@pytest.mark.parametrize("shared", [0, G], ids=["own code", "global code"])
+def test_code_of_address_spaces_is_apart(hart: Bench, shared: int) -> None:
+    """S mode's code at VA differs between two spaces; what calls it lies in both, perhaps as a global page."""
+    hart.load("li a1, 1; jr ra", DATA)
+    hart.load("li a1, 2; jr ra", DATA + PAGE)
+    spaces = [Space(hart, tables=DATA + (2 + number << 18)) for number in range(2)]
+    for number, space in enumerate(spaces):
+        space.map(VA, DATA + number * PAGE, LEAF | R | X)
+        space.map(hart.free, hart.free, LEAF | R | X | shared)
+    spaces[0].use(asid=1)
+    at = hart.free
+    code = hart.load("jalr ra, 0(a0); mv a6, a1; csrw satp, a2; jalr ra, 0(a0); mv a7, a1; csrw satp, a4; jalr ra, 0(a0)\n"
+                     "end: j end", at)
+    hart.start(at, S)
+    for name, value in {"a0": VA, "a2": spaces[1].satp(2), "a4": spaces[0].satp(1)}.items():
+        hart.x_set(name, value)
+    hart.step(14)
+    assert hart.pc == code["end"]
+    assert [hart.x(name) for name in ("a6", "a7", "a1")] == [1, 2, 1]
+
+
 def test_global_pages_go_by_a_fence_of_everything(hart: Bench, space: Space) -> None:
     for number in range(2):
         ram_write(hart.core, DATA + number * PAGE, (11 * (number + 1)).to_bytes(8, "little"))
