@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ class Recorder:
         self._core = core
         self._wishes: list[Wish] = []
         self._pump: asyncio.Task[None] | None = None
+        self._early: list[Record] = []  # taken, and later than what other harts' rings had then
         self.lost = 0
         """Records that a full ring had no room for, since the machine was made."""
 
@@ -61,17 +63,25 @@ class Recorder:
     def leave(self, wish: Wish) -> None:
         """Ends a wish; it gets what is in the rings first."""
         if wish in self._wishes:
-            self.drain()
+            self.drain(all_of_it=True)
             self._wishes.remove(wish)
             self._set()
 
-    def drain(self) -> None:
-        """Hands out what is in the rings now."""
-        found: list[Record] = []
+    def drain(self, all_of_it: bool = False) -> None:
+        """Hands out what is in the rings now, in the order in which it happened.
+
+        What happens meanwhile is in the rings that are read last and not in the
+        first, so it waits for the next time, unless `all_of_it` is wanted.
+        """
+        now = self._core.call("machine_clock")
+        found, self._early = self._early, []
         for hart in range(self._core.plan.harts):
             found += records(self._take(hart))
+        found.sort(key=lambda record: record.time)
+        if not all_of_it:
+            count = bisect.bisect_right(found, now, key=lambda record: record.time)
+            found, self._early = found[:count], found[count:]
         if found:
-            found.sort(key=lambda record: record.time)
             for wish in list(self._wishes):
                 wish.listener(found)
 
@@ -100,6 +110,7 @@ class Recorder:
         return data
 
     def _empty(self) -> None:
+        self._early.clear()
         for hart in range(self._core.plan.harts):
             self._core.store(field("Hart.trace.tail", hart).offset, self._core.load(field("Hart.trace.head", hart).offset))
             self._core.store(field("Hart.trace.lost", hart).offset, 0)
