@@ -118,11 +118,16 @@ class Hart:
         seconds will say so.  For all harts, with the clock: machine.pause().
         """
         self._core.call("debug_hold", self.index, 1)
-        active = field("Hart.active", self.index).offset
+        active, state = field("Hart.active", self.index).offset, field("Hart.state", self.index).offset
         for _ in range(int(SUSPEND_SECONDS / 0.01)):
-            if not self._core.block(active, 1, 0.01) and self._core.load(active):
-                continue
-            return
+            if self._core.load(active):
+                self._core.block(active, 1, 0.01)
+            elif _STATES[now := self._core.load(state)] in ("running", "waiting"):
+                self._core.block(state, now, 0.01)  # between two stretches: it stops as the next begins
+            else:
+                return
+        if not self._core.load(active):
+            return  # no thread runs it
         self._core.call("debug_hold", self.index, 0)
         raise HartwellError(f"hart {self.index} did not come to rest within {SUSPEND_SECONDS} s; it goes on")
 
