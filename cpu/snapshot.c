@@ -6,6 +6,7 @@
 
 #include "mmu.h"
 #include "plic.h"
+#include "virtio_mmio.h"
 #include "vmgenid.h"
 
 enum { CHUNK_PAGES = SNAPSHOT_CHUNK / 4096 };
@@ -94,6 +95,26 @@ void page_await(struct Hart *h, uint32_t page)
 /* For the supervisor, before it touches RAM by itself: waits until all of
  * [pa, pa + bytes) is there.  false: not all of it is RAM. */
 EXPORT uint32_t ram_await(uint64_t pa, uint64_t bytes) { return ram_at(pa, bytes) != NULL; }
+
+/* A pause stops harts; this stops devices, whichever thread works for them: while
+ * `hold` is 1 none takes a request, gives one back or writes to guest RAM for
+ * one.  When it returns, whoever was at it has finished.  With 0 every queue is
+ * looked at again, since what was notified meanwhile was not.  Devices in
+ * Python hold back by themselves what they would give (devices/virtio.py). */
+EXPORT void devices_hold(uint32_t hold)
+{
+    struct Machine *m = MACHINE;
+    atomic_set(&m->snapshot.still, hold);
+    word_wake(&m->snapshot.still);
+    for (uint32_t slot = 0; slot < MAX_VIRTIO; slot++) {
+        struct Virtio *v = &m->virtio[slot];
+        lock(&v->lock);
+        if (!hold)
+            for (uint32_t queue = 0; queue < v->queue_count; queue++)
+                virtio_serve(v, queue);
+        unlock(&v->lock);
+    }
+}
 
 /* The state of a snapshot lies in Machine and the Harts: makes all that is
  * derived from it anew.  The machine is paused, its time stands still. */

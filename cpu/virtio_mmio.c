@@ -135,7 +135,7 @@ struct Virtqueue *virtio_live_queue(struct Virtio *v, uint32_t index)
 void virtio_serve(struct Virtio *v, uint32_t queue)
 {
     struct Virtqueue *q = virtio_live_queue(v, queue);
-    if (!q)
+    if (!q || virtio_held())
         return;
     switch (v->backend) {
     case VIRTIO_BACKEND_CONSOLE: virtio_console_notify(v, queue); break;

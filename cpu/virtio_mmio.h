@@ -23,6 +23,10 @@ struct Virtqueue *virtio_live_queue(struct Virtio *v, uint32_t queue);
  * With the slot's lock held; does nothing while the device is not live. */
 void virtio_serve(struct Virtio *v, uint32_t queue);
 
+/* Is the machine being saved?  Then queues are left as they are; devices_hold
+ * (snapshot.c) has virtio_serve called for each afterwards. */
+static inline bool virtio_held(void) { return atomic_get(&MACHINE->snapshot.still) != 0; }
+
 /* The driver broke the rules: the device needs a reset (2.1.2). */
 void virtio_broken(struct Virtio *v);
 

@@ -98,7 +98,7 @@ static struct Virtio *locked(uint32_t slot)
 EXPORT uint32_t net_take(uint32_t slot)
 {
     struct Virtio *v = locked(slot);
-    struct Virtqueue *q = v->backend == VIRTIO_BACKEND_NET ? virtio_live_queue(v, TRANSMIT) : NULL;
+    struct Virtqueue *q = v->backend == VIRTIO_BACKEND_NET && !virtio_held() ? virtio_live_queue(v, TRANSMIT) : NULL;
     struct Chain chain;
     uint32_t bytes = 0;
     int found = CHAIN_NONE;
@@ -191,7 +191,9 @@ EXPORT uint32_t net_give(uint32_t slot, uint32_t bytes)
     struct Virtio *v = locked(slot);
     struct Virtqueue *q = v->backend == VIRTIO_BACKEND_NET ? virtio_live_queue(v, RECEIVE) : NULL;
     uint32_t result = 2;
-    if (q && bytes && bytes <= NET_FRAME && v->config[CONFIG_STATUS] & LINK_UP) {
+    if (q && virtio_held())
+        result = 0; /* the bell rings when that is over */
+    else if (q && bytes && bytes <= NET_FRAME && v->config[CONFIG_STATUS] & LINK_UP) {
         uint16_t taken = q->last_avail, before = q->used_index;
         int32_t count = spread(v, q, bytes);
         if (count == 0) {
@@ -217,9 +219,11 @@ EXPORT uint32_t net_give(uint32_t slot, uint32_t bytes)
     return result;
 }
 
-/* Plugs the cable in or out; the driver is told. */
+/* Plugs the cable in or out; the driver is told.  Waits while devices are held. */
 EXPORT void net_link(uint32_t slot, uint32_t up)
 {
+    while (virtio_held())
+        word_wait(&MACHINE->snapshot.still, 1, 100000000);
     struct Virtio *v = locked(slot);
     if (v->backend == VIRTIO_BACKEND_NET) {
         v->config[CONFIG_STATUS] = up ? LINK_UP : 0;

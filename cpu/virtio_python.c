@@ -34,11 +34,12 @@ EXPORT void virtio_needs_reset(uint32_t slot, uint32_t resets)
 }
 
 /* Takes the next available chain: its head (under 0x10000), or TAKE_NONE after
- * asking to be notified of the next one, or TAKE_BAD. */
+ * asking to be notified of the next one (also while devices are held: that
+ * ends with a notification), or TAKE_BAD. */
 EXPORT uint32_t virtio_take(uint32_t slot, uint32_t queue, uint32_t resets)
 {
     struct Virtio *v = locked(slot);
-    struct Virtqueue *q = v->reset_count == resets ? virtio_live_queue(v, queue) : NULL;
+    struct Virtqueue *q = v->reset_count == resets && !virtio_held() ? virtio_live_queue(v, queue) : NULL;
     int32_t head = q ? queue_next(q) : -1;
     if (q && head == -1) {
         queue_ask_notify(v, q);

@@ -200,7 +200,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("generation", "u8", 16),  # vmgenid: new after every wake
         ("requests", "u32"),  # rises with every page that somebody waits for; the storage worker watches it
         ("wanted", "u32", PAGE_WAITERS),  # RAM page + 1 that a thread waits for, 0: nobody
-        ("pad", "u32"),
+        ("still", "u32"),  # 1: devices leave their queues alone (devices_hold)
     ],
     # --- translator --------------------------------------------------------
     "JitPage": [("page", "u32"), ("generation", "u32")],

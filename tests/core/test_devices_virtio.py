@@ -8,6 +8,7 @@ import pytest
 from hartwell.devices.block import BlockDevice
 from hartwell.devices.board import virtio_irq
 from hartwell.devices.console import VirtioConsole, ring_place
+from hartwell.devices.virtio import Chain, VirtioDevice
 from hartwell.disks import DiskPlan
 from hartwell.errors import BadConfiguration
 from hartwell.layout import CONSTANTS, DISK_CHUNK, MAX_VIRTIO, RAM_BASE, RING_SIZE, field
@@ -473,3 +474,48 @@ def test_written_ram_is_marked_dirty(core: Core, disk_driver: Driver) -> None:
     disk_driver.describe(queue, 2, status, 1, WRITE)
     disk_driver.offer(queue, 0)
     assert core.read(page, 1) == b"\2" and core.read(flags + (status - RAM_BASE) // 4096, 1) == b"\2"
+
+
+class Echo(VirtioDevice):
+    """Keeps its chains."""
+
+    device_id = 63
+
+    def __init__(self) -> None:
+        self.chains: list[Chain] = []
+
+    def on_request(self, queue: int, chain: Chain) -> None:
+        self.chains.append(chain)
+
+
+def test_held_devices_leave_queues_and_memory_alone(core: Core) -> None:
+    """While a machine is saved: what ends is given back afterwards, what comes is taken afterwards."""
+    console, echo = VirtioConsole(core, 0), Echo()
+    echo.attach(core, 1)
+    drivers = [Driver(core, 0), Driver(core, 1)]
+    drivers[0].start(queues=2)
+    drivers[1].start()
+    drivers[0].request(RECEIVE, [], [16])
+    drivers[1].request(0, [b"one"], [8])
+    assert echo.serve()
+    first = echo.chains.pop()
+    core.call("devices_hold", 1)
+    echo.hold()
+    before = core.read(core.plan.values["ram_offset"], core.plan.ram_bytes), echo.state()
+    console.write(b"typed")
+    first.complete()
+    drivers[1].notify(drivers[1].queues[0])
+    echo.serve()
+    after = core.read(core.plan.values["ram_offset"], core.plan.ram_bytes), echo.state()
+    assert before == after
+    assert before[1]["open"] == [(0, 0)], "a request that ends now is under way in the snapshot"
+    drivers[1].request(0, [b"two"], [8])
+    echo.serve()
+    assert not echo.chains and drivers[0].used(RECEIVE) == [] and drivers[1].used(0) == []
+    core.call("devices_hold", 0)
+    echo.release()
+    assert drivers[0].used(RECEIVE) == [(0, 5)]
+    assert drivers[1].used(0) == [(0, 0)]
+    assert echo.serve(), "the notification that was not heeded"
+    assert [chain.read() for chain in echo.chains] == [b"two"]
+    assert echo.state()["open"] == [(0, 2)]

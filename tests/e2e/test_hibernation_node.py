@@ -135,3 +135,69 @@ def test_digests_agree(tmp_path: Path) -> None:
     assert [path for path in told["unequal"] if not re.fullmatch(doorbells, path)] == []
     assert told["full"] == told["lazy"], "lazy and full wakes agree after 3 million instructions"
 
+
+
+# Requests end in Python while memory is on its way to the store.
+EXACT = PRELUDE + """
+from hartwell.devices.rng import RngDevice
+
+machine = await Machine.boot(harts=1, show=False)
+await machine.console.expect(r"# $", timeout=200)
+rng = next(device for device in machine._devices if isinstance(device, RngDevice))
+ended, end = 0, asyncio.Event()
+
+async def later(chain):
+    global ended
+    await end.wait()
+    chain.write(bytes(min(chain.writable, 4096)))
+    chain.complete()
+    ended += 1
+
+rng.on_request = lambda queue, chain: asyncio.ensure_future(later(chain))
+type(rng).busy = property(lambda self: False)  # nobody waits for it
+machine.console.write("cat /dev/hwrng > /dev/null &\\n")
+await asyncio.sleep(1)
+store = platform.current().store
+save = store.save
+
+async def slow(core, *rest, **named):
+    end.set()
+    await asyncio.sleep(0.1)
+    told["ended in the pause"] = ended > 0
+    return await save(core, *rest, **named)
+
+store.save = slow
+machine.pause()
+await machine.checkpoint("exact")
+store.save = save
+
+def queues(machine):
+    "Of each live queue: what the device thinks it gave back, and what memory says."
+    for slot in range(16):
+        for queue in range(4):
+            value = lambda name: int.from_bytes(machine._core.read(
+                (at := field("Machine.virtio.queue." + name, slot, queue)).offset, at.size), "little")
+            if value("ready"):
+                yield [slot, queue, value("used_index"), int.from_bytes(machine.memory.read(value("used") + 2, 2), "little")]
+
+begun_again = []  # not before the queues were looked at
+RngDevice.on_woken = lambda self, queue, chain: begun_again.append((self, queue, chain))
+copy = await Machine.wake("exact", fork=True, lazy=False, show=False)
+told["unequal"] = [found for found in queues(copy) if found[2] != found[3]]
+told["queues"] = len(list(queues(copy)))
+told["begun again"] = len(begun_again)
+for device, queue, chain in begun_again:
+    device.on_request(queue, chain)
+copy.resume()
+told["goes on"] = (await copy.run("head -c 100 /dev/hwrng | wc -c")).stdout
+await copy.close()
+machine.resume()
+told["the other too"] = (await machine.run("head -c 100 /dev/hwrng | wc -c")).stdout
+await machine.close()
+""" + END
+
+
+def test_a_checkpoint_is_one_moment(tmp_path: Path) -> None:
+    told = run_in_node(EXACT, tmp_path)
+    assert told.pop("queues") >= 4
+    assert told == {"ended in the pause": True, "begun again": 1, "unequal": [], "goes on": "100\n", "the other too": "100\n"}

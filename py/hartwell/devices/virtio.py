@@ -123,6 +123,7 @@ class VirtioDevice:
         self._resets = self.resets
         self._config_writes = core.load(self._config_written)
         self._open: dict[tuple[int, int], Chain] = {}
+        self._held: list[tuple[int, int, int, int]] | None = None
 
     @property
     def resets(self) -> int:
@@ -169,6 +170,18 @@ class VirtioDevice:
         """Is a request under way that a sleep should wait for?  A device that
         keeps chains until it has something to say overrides this."""
         return bool(self._open)
+
+    def hold(self) -> None:
+        """While the machine is being saved nothing is given back: a request that
+        ends now is one under way in the snapshot, and begun again on wake."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """Gives back what ended meanwhile."""
+        held, self._held = self._held, None
+        for given in held or ():
+            self.give(*given)
 
     def state(self) -> dict[str, Any]:
         """For a snapshot."""
@@ -230,6 +243,9 @@ class VirtioDevice:
 
     def give(self, queue: int, resets: int, head: int, written: int) -> None:
         """Puts a chain into the used ring; `Chain.complete` calls it."""
+        if self._held is not None:
+            self._held.append((queue, resets, head, written))
+            return
         if resets == self._resets:
             self._open.pop((queue, head), None)
         self.core.call("virtio_give", self.slot, queue, resets, head, written)

@@ -83,6 +83,8 @@ class Saver:
                 try:
                     return await self._in_pause(store, name, end, paused, shown, report)
                 except BaseException:
+                    if not machine._closing:
+                        self._hold(False)
                     if not paused and machine.alive:
                         machine._go()
                     raise
@@ -120,6 +122,8 @@ class Saver:
             raise MachineStopped("the machine stopped before it could be saved")
         await self._drain(0.03 if not end else DRAIN_SECONDS)
         machine._carry()
+        # From here on nothing moves: not what comes from outside, nor what ends in Python while this waits below.
+        self._hold(True)
         self._take_dirty()
         manifest = self._manifest(name, paused)
         if shown is not None:
@@ -129,7 +133,10 @@ class Saver:
         ram, indexes = self._ram_ranges()
 
         def go() -> None:
-            if not paused and not end:
+            if end:
+                return
+            self._hold(False)
+            if not paused:
                 machine._go()
             self.pause_seconds = time.perf_counter() - began
 
@@ -195,6 +202,17 @@ class Saver:
                 chunks[index] = (digest, saved.sizes[at])
 
     # --- Python's side ----------------------------------------------------------
+
+    def _hold(self, on: bool) -> None:
+        """Devices leave queues and guest RAM alone, or go on."""
+        machine = self._machine
+        if on:
+            for device in machine._devices:
+                device.hold()
+        machine._core.call("devices_hold", int(on))
+        if not on:
+            for device in machine._devices:
+                device.release()
 
     async def _drain(self, seconds: float) -> None:
         """Lets devices in Python end what they are at; what they don't is begun again on wake."""
