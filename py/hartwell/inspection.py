@@ -7,17 +7,24 @@ into pays nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from hartwell.debugger.backtrace import backtrace
+from hartwell.errors import HartwellError
 from hartwell.linux import Linux
+from hartwell.linux.backtrace import Frame
 from hartwell.profiler import Profile, Profiler
 from hartwell.symbols.symbols import Symbols
 from hartwell.trace import Trace
 
 if TYPE_CHECKING:
+    from hartwell.debugger import Debugger
     from hartwell.harts import Hart
+    from hartwell.linux.tasks import Task
     from hartwell.memory import Memory
     from hartwell.platform import Core
 
@@ -28,6 +35,7 @@ class Inspection:
     memory: Memory
     harts: list[Hart]
     _core: Core
+    debugger: Debugger
     pause: Callable[[], None]
 
     @cached_property
@@ -44,6 +52,31 @@ class Inspection:
     def trace(self) -> Trace:
         """System calls, traps, interrupts, switches of tasks, devices: as they happen."""
         return Trace(self._core, self.linux)
+
+    # --- what the debugger asks for (hartwell.debugger.debugger.Names) ----------------
+
+    def address_of(self, name: str, task: Task | None) -> int | None:
+        """The address of a symbol or a `file.c:12`.  Without a task those are asked
+        too which harts run now."""
+        if (found := self.symbols.find(name, task)) is not None or task is not None or not self.linux.there():
+            return found
+        for hart in self.harts:
+            if (one := self.linux.current(hart.index)) and one.mm and (found := self.symbols.find(name, one)) is not None:
+                return found
+        return None
+
+    def calls(self, hart: int = 0) -> list[Frame]:
+        """A hart's stack, innermost first, with source lines where there is DWARF."""
+        one, frames = self.harts[hart], list[Frame]()
+        if one.privilege != "M" and one.csr["satp"] >> 60 and self.linux.there():
+            with contextlib.suppress(HartwellError):  # memory that does not fit together, in a guest that runs
+                frames = self.linux.hart_backtrace(hart)
+        if not frames:
+            frames = backtrace(self.debugger.view, one, self.symbols.name, self.symbols.rule)
+        return [
+            frame if frame.line else replace(frame, line=self.symbols.line(frame.address - bool(number)))
+            for number, frame in enumerate(frames)
+        ]
 
     def profiler(self, hz: float = 1000) -> Profiler:
         """Samples every hart from now until .stop(), which gives the Profile.

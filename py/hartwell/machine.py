@@ -89,7 +89,7 @@ class Machine(Replayable, Inspection, GdbPort):
         self.memory = Memory(core)
         self.harts = [Hart(core, index, lambda: not self._running_freely()) for index in range(core.plan.harts)]
         self._core, self._request, self._platform, self._links = core, request, place, links
-        self.debugger = Debugger(core, self.harts, self.memory, self.pause, self.resume, lambda name: self.symbols.find(name))
+        self.debugger = Debugger(core, self.harts, self.memory, self.pause, self.resume, self)
         self._state = "loading"
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -41,7 +41,7 @@ def test_names_and_addresses(guest: Guest, kallsyms: list[list[str]]) -> None:
         symbols = machine.symbols
         return (symbols.find("do_sys_openat2"), symbols.name(where), symbols.name(where + 6), symbols.name(notify + 2),
                 symbols.find("no_such_function"), symbols.name(0x1234), symbols.line(where),
-                "do_sys_open" in {s.name for s in symbols.search("do_sys_*")}, machine.debugger._find("vm_notify"))
+                "do_sys_open" in {s.name for s in symbols.search("do_sys_*")}, machine.address_of("vm_notify", None))
 
     assert guest(ask) == (
         where, "do_sys_openat2", "do_sys_openat2+0x6", "vm_notify+0x2 [virtio_mmio]", None, "0x1234", None, True, notify)

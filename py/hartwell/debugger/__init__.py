@@ -4,7 +4,7 @@ points.py      break- and watchpoints, and the tables of them that harts look at
 stops.py       what a stop is, read from the harts' structs
 control.py     who runs and who stands still: pause, step, go on
 views.py       memory as a debugger may see it
-backtrace.py   a hart's calls
+backtrace.py   a hart's calls in a program that no kernel runs
 panel.py       what the page shows of all that
 debugger.py    all of that under the names that people use
 

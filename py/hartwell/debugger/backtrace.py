@@ -1,36 +1,34 @@
-"""A hart's calls by frame pointers, which Linux and most -fno-omit-frame-pointer
-code keep: s0 is the frame, the caller's pc and s0 lie below it.
+"""A hart's calls where no kernel's own conventions help: a bare program, firmware.
 
-RISC-V ELF psABI, "Frame Pointer Convention".
+By the tables of programs that are known, else by frame pointers, which most
+-fno-omit-frame-pointer code keeps (RISC-V ELF psABI, "Frame Pointer Convention").
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hartwell.debugger.views import View
-from hartwell.errors import BadAddress
 from hartwell.harts import Hart
+from hartwell.linux.backtrace import Frame, Registers, walk_program
+from hartwell.symbols.frames import Rule
 
-DEEPEST = 64
-LARGEST_FRAME = 1 << 20
 
+def backtrace(
+    view: View, hart: Hart, name: Callable[[int], str] = hex, rule: Callable[[int], Rule | None] = lambda address: None
+) -> list[Frame]:
+    """Innermost first.  name, rule: of an address.
 
-def backtrace(view: View, hart: Hart) -> list[int]:
-    """pc, then the return addresses, innermost first.
-
-    Ends where a frame pointer leads nowhere.  A function that keeps none hides
-    its caller; a leaf that has not set up its frame yet, too.
+    A function that has neither a table nor a frame pointer hides its caller.
     """
-    frames, fp = [hart.pc], hart.x[8]
-    while len(frames) < DEEPEST and fp and fp % 8 == 0:
-        try:
-            saved = view.read(fp - 16, 16, hart.index)
-        except BadAddress:
-            break
-        above, back = int.from_bytes(saved[:8], "little"), int.from_bytes(saved[8:], "little")
-        if len(saved) < 16 or not back:
-            break
-        frames.append(back)
-        if not fp < above <= fp + LARGEST_FRAME:
-            break
-        fp = above
-    return frames
+    def read(address: int, count: int) -> bytes:
+        return view.read(address, count, hart.index).ljust(count, b"\0")
+
+    def is_code(address: int) -> bool:
+        return address & 1 == 0 and address > 0 and view.translate(address, hart.index) is not None
+
+    start = Registers(hart.pc, hart.x[1], hart.x[2], hart.x[8])
+    return [
+        Frame(address, name(address - bool(number)), hart.privilege == "U", sure)
+        for number, (address, sure) in enumerate(walk_program(read, start, is_code, rule)) if sure
+    ]

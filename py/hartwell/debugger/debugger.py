@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from hartwell.debugger import stops
 from hartwell.debugger.backtrace import backtrace
@@ -20,10 +21,28 @@ from hartwell.debugger.stops import Stop
 from hartwell.debugger.views import View
 from hartwell.errors import BadAddress, HartwellError, MachineStopped
 from hartwell.harts import Hart
+from hartwell.linux.backtrace import Frame
 from hartwell.memory import Memory
 from hartwell.platform import Core
 
 Listener = Callable[[], None]
+
+
+class Process(Protocol):
+    """A program that runs, such as a hartwell.linux.Task."""
+
+    @property
+    def satp(self) -> int: ...
+
+
+class Names(Protocol):
+    """What is known of addresses (hartwell.inspection)."""
+
+    def address_of(self, name: str, task: Any) -> int | None:
+        """Of a symbol or a `file.c:12`; None for one that is not known."""
+
+    def calls(self, hart: int) -> list[Frame]:
+        """A hart's stack, innermost first."""
 
 
 class Debugger:
@@ -37,10 +56,10 @@ class Debugger:
     def __init__(
         self, core: Core, harts: Sequence[Hart], memory: Memory,
         pause: Callable[[], None], resume: Callable[[], None],
-        find: Callable[[str], int | None] = lambda name: None,
+        names: Names | None = None,
     ) -> None:
-        """find: the address of a symbol, None for one that is not known."""
-        self._core, self._find = core, find
+        """names: who knows symbols; without, there are addresses only."""
+        self._core, self._names = core, names
         self.harts, self.memory = harts, memory
         self.points = Points(core)
         self.view = View(core, memory)
@@ -62,20 +81,25 @@ class Debugger:
     def watchpoints(self) -> tuple[Watchpoint, ...]:
         return tuple(self.points.watchpoints)
 
-    def break_at(self, where: int | str, *, space: int | None = None, physical: bool = False) -> Breakpoint:
-        """Harts will stop before the instruction at an address or a symbol.
+    def break_at(
+        self, where: int | str, *, task: Process | None = None, space: int | None = None, physical: bool = False,
+    ) -> Breakpoint:
+        """Harts will stop before the instruction at an address, a symbol, or where
+        a line's code begins ("file.c:12"; the next line with code if it has none).
 
+        task: of machine.linux: its program's names, and only it stops.
         space: the satp of one process (any of its ASIDs); others don't stop.
         Raises BadAddress for a name that is not known, BadConfiguration when
         the table is full or the address is odd.
         """
-        address, name = self._resolve(where)
-        point = Breakpoint(address, space, physical, name)
+        address, name = self._resolve(where, task)
+        point = Breakpoint(address, _space(space, task), physical, name)
         self.set(point)
         return point
 
     def watch(
-        self, where: int | str, size: int = 8, kind: Kind = "write", *, space: int | None = None, physical: bool = False,
+        self, where: int | str, size: int = 8, kind: Kind = "write", *,
+        task: Process | None = None, space: int | None = None, physical: bool = False,
     ) -> Watchpoint:
         """Harts will stop before an access ("read", "write" or either, "access")
         to one of `size` bytes; a device's access stops them right after it.
@@ -83,8 +107,8 @@ class Debugger:
         What is exact: address, size and kind, across harts and page borders.
         What isn't seen: the page-table walker's own accesses.
         """
-        address, name = self._resolve(where)
-        point = Watchpoint(address, size, kind, space, physical, name)
+        address, name = self._resolve(where, task)
+        point = Watchpoint(address, size, kind, _space(space, task), physical, name)
         self.set(point)
         return point
 
@@ -156,10 +180,11 @@ class Debugger:
         self._stop = self.at(hart) or Stop("step", hart, self.harts[hart].pc)
         return self._stop
 
-    def backtrace(self, hart: int = 0) -> list[int]:
-        """pc and return addresses, innermost first, by frame pointers."""
+    def backtrace(self, hart: int = 0) -> list[Frame]:
+        """The calls that a hart is in, innermost first: address, name, line, and
+        whether it is sure (docs/debugging.md says by what)."""
         self._check(hart)
-        return backtrace(self.view, self.harts[hart])
+        return self._names.calls(hart) if self._names else backtrace(self.view, self.harts[hart])
 
     def found(self) -> list[Stop]:
         """What every hart, and the devices, stand at now."""
@@ -217,12 +242,13 @@ class Debugger:
         for listener in list(self.listeners):
             listener()
 
-    def _resolve(self, where: int | str) -> tuple[int, str]:
+    def _resolve(self, where: int | str, task: Process | None) -> tuple[int, str]:
         if isinstance(where, int):
             return where, ""
-        address = self._find(where)
+        address = self._names.address_of(where, task) if self._names else None
         if address is None:
-            raise BadAddress(f"no symbol is named {where!r}; give an address, or load the program's symbols first")
+            raise BadAddress(f"no symbol or line is named {where!r}; give an address, name the task whose program has it, or "
+                             "load the program's symbols first (machine.symbols.add)")
         return address, where
 
     def _check(self, hart: int) -> None:
@@ -235,3 +261,7 @@ class Debugger:
 
     def __repr__(self) -> str:
         return f"<Debugger {len(self.breakpoints)} breakpoints, {len(self.watchpoints)} watchpoints, {self.stop or 'running'}>"
+
+
+def _space(space: int | None, task: Process | None) -> int | None:
+    return task.satp if space is None and task is not None else space

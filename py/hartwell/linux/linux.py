@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,9 +20,13 @@ from hartwell.linux.files import PageCache
 from hartwell.linux.kernel import Kernel
 from hartwell.linux.tasks import Mapping, Task
 from hartwell.memory import Memory
+from hartwell.symbols.frames import Rule
 from hartwell.symbols.modules import module_symbols
 from hartwell.symbols.program import Program
 from hartwell.symbols.table import Symbol, SymbolTable, describe
+
+
+QUIET_SECONDS = 20.0
 
 
 class NoSuchTask(HartwellError):
@@ -52,6 +57,7 @@ class Linux:
         self._cache: PageCache | None = None
         self._programs: dict[tuple[int, int], Program | None] = {}
         self._modules: tuple[int, SymbolTable] | None = None
+        self._quiet_until = 0.0
 
     @property
     def kernel(self) -> Kernel:
@@ -62,6 +68,17 @@ class Linux:
             self._programs.clear()
             self._modules = None
         return self._kernel
+
+    def there(self) -> bool:
+        """Is there a Linux?  One that was not found is not searched for again at
+        once, since that takes a moment: for those who ask again and again."""
+        if self._kernel is None and time.monotonic() < self._quiet_until:
+            return False
+        try:
+            return bool(self.kernel)
+        except HartwellError:
+            self._quiet_until = time.monotonic() + QUIET_SECONDS
+            return False
 
     # --- tasks -------------------------------------------------------------------
 
@@ -138,9 +155,13 @@ class Linux:
         def is_code(address: int) -> bool:
             return any(low <= address < high for low, high in code)
 
+        def rule(address: int) -> Rule | None:
+            one = next((one for one in placed if one.start <= address < one.end), None)
+            return one.program.frames.rule(address - one.offset) if one else None
+
         return [
-            Frame(address, _name_in(placed, address), True, sure)
-            for address, sure in walk_program(task.memory.space, start, is_code)
+            Frame(address, _name_in(placed, address), True, sure, line_in(placed, address - bool(number)))
+            for number, (address, sure) in enumerate(walk_program(task.memory.space.read, start, is_code, rule))
         ]
 
     # --- symbols of the kernel -----------------------------------------------------
@@ -194,6 +215,14 @@ class Linux:
         if address >= KERNEL_HALF:
             return describe(self.symbol(address), address)
         return _name_in(self.programs(task), address) if task else f"{address:#x}"
+
+
+def line_in(placed: list[Placed], address: int) -> str | None:
+    """`file.c:12` of an address, None where there is no DWARF."""
+    for one in placed:
+        if one.start <= address < one.end and (place := one.program.line(address - one.offset)):
+            return f"{place[0]}:{place[1]}"
+    return None
 
 
 def _name_in(placed: list[Placed], address: int) -> str:

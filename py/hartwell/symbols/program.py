@@ -1,4 +1,4 @@
-"""Symbols and source lines of ELF files: programs, libraries, a vmlinux.
+"""Symbols, source lines and call frames of ELF files: programs, libraries, a vmlinux.
 
 Files come from a guest, so they may be damaged or lie: what can't be read
 gives no symbols, never an error further up than `Program`.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import struct
-from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 from hartwell.errors import BadElf
+from hartwell.symbols.frames import Frames
+from hartwell.symbols.lines import Lines
 from hartwell.symbols.table import Symbol, SymbolTable
 
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
@@ -89,42 +89,26 @@ class Program:
             yield Symbol(text[name:stop].decode("latin-1"), value, length, letter.upper() if info >> 4 else letter, self.name)
 
     @cached_property
-    def _lines(self) -> tuple[list[int], list[tuple[str, int] | None]]:
-        """Address ranges and where in the source they come from, by DWARF's line programs."""
-        from elftools.common.exceptions import DWARFError, ELFError
-        from elftools.elf.elffile import ELFFile
+    def lines(self) -> Lines:
+        """Its source lines, where it was built with -g."""
+        return Lines(self._data)
 
-        rows: list[tuple[int, tuple[str, int] | None]] = []
-        try:
-            elf = ELFFile(io.BytesIO(self._data))
-            if elf.has_dwarf_info():
-                for unit in elf.get_dwarf_info(follow_links=False).iter_CUs():
-                    rows += _rows(unit.dwarfinfo.line_program_for_CU(unit))
-        except (ELFError, DWARFError, KeyError, ValueError, IndexError, AssertionError, UnicodeDecodeError, struct.error):
-            pass  # what was read up to there is kept
-        rows.sort(key=lambda row: (row[0], row[1] is not None))
-        return [address for address, _ in rows], [place for _, place in rows]
+    @cached_property
+    def frames(self) -> Frames:
+        """How its functions' callers are found."""
+        return Frames(self._data, self._section(".debug_frame"))
 
     def line(self, address: int) -> tuple[str, int] | None:
         """(file, line) of an address as linked; None where DWARF says nothing."""
-        addresses, places = self._lines
-        at = bisect_right(addresses, address) - 1
-        return places[at] if at >= 0 else None
+        return self.lines.at(address)
 
+    def _section(self, name: str) -> bytes:
+        """A section's contents, b"" where there is none."""
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
 
-def _rows(program: Any) -> Iterator[tuple[int, tuple[str, int] | None]]:
-    if program is None:
-        return
-    header = program.header
-    files = header["file_entry"]
-    first = 0 if header["version"] >= 5 else 1
-    for entry in program.get_entries():
-        state = entry.state
-        if state is None:
-            continue
-        if state.end_sequence:
-            yield state.address, None
-            continue
-        index = state.file - first
-        name = files[index].name if 0 <= index < len(files) else b"?"
-        yield state.address, (name.decode(errors="replace") if isinstance(name, bytes) else str(name), state.line)
+        try:
+            section = ELFFile(io.BytesIO(self._data)).get_section_by_name(name)
+            return bytes(section.data()) if section else b""
+        except (ELFError, KeyError, ValueError, IndexError, AssertionError, TypeError, struct.error):
+            return b""

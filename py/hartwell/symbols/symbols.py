@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from hartwell.errors import BadAddress, HartwellError, NotSupported
 from hartwell.linux.backtrace import KERNEL_HALF
 from hartwell.linux.linux import Linux
 from hartwell.linux.tasks import Task
+from hartwell.symbols.frames import Rule
 from hartwell.symbols.program import Program
 from hartwell.symbols.table import Symbol, describe
+
+_LINE = re.compile(r"([^:]*\.[^:]+|[^:]*/[^:]*):([1-9]\d{0,8})")  # file.c:12
 
 
 class Symbols:
@@ -20,6 +25,7 @@ class Symbols:
     def __init__(self, linux: Linux) -> None:
         self._linux = linux
         self._added: list[tuple[Program, int]] = []
+        self._sources: dict[str, list[str]] = {}
 
     def add(self, elf: bytes, name: str = "program", base: int = 0) -> None:
         """Adds an ELF file: a vmlinux with DWARF, a program, firmware.
@@ -30,11 +36,15 @@ class Symbols:
         self._added.insert(0, (Program(elf, name), base))
 
     def find(self, name: str, task: Task | None = None) -> int | None:
-        """The address of a symbol, None where nothing has that name.
+        """The address of a symbol, or where the code of a line begins
+        ("file.c:12"); None where nothing has that name.
 
         With a task its programs are asked first, then what was added, the
         kernel, and its modules.  An exported symbol comes before a local one.
         """
+        if match := _LINE.fullmatch(name):
+            places = self.places(match[1], int(match[2]), task)
+            return places[0] if places else None
         found = self.all(name, task)
         return found[0].address if found else None
 
@@ -86,15 +96,51 @@ class Symbols:
     def line(self, address: int, task: Task | None = None) -> str | None:
         """`file.c:12` by DWARF: of an added file, or of a task's program that was
         built with -g; None where there is none.  Debian's kernel has none in it."""
-        candidates = list(self._added)
-        if task is not None and address < KERNEL_HALF:
-            candidates += [
-                (placed.program, placed.offset) for placed in self._linux.programs(task) if placed.start <= address < placed.end
-            ]
-        for program, base in candidates:
+        for program, base in self._programs(task, address):
             if place := program.line(address - base):
                 return f"{place[0]}:{place[1]}"
         return None
+
+    def places(self, file: str, line: int, task: Task | None = None) -> list[int]:
+        """Addresses where the code of a line begins, or of the next line that has
+        any; several where it was inlined or a loop comes back to it."""
+        for program, offset in self._programs(task):
+            if found := program.lines.places(file, line):
+                return [address + offset for address in found]
+        return []
+
+    def rule(self, address: int) -> Rule | None:
+        """How to find who called the code at an address, by an added file."""
+        return next((found for program, base in self._added if (found := program.frames.rule(address - base))), None)
+
+    # --- sources -------------------------------------------------------------------
+
+    def add_source(self, text: str, name: str) -> None:
+        """Gives a source file's text, which DWARF only names, to show lines from.
+        name: `file.c`, or a path whose end is as the compiler was given it."""
+        self._sources[name] = text.splitlines()
+
+    def source(self, address: int, task: Task | None = None, around: int = 4) -> list[tuple[int, str]]:
+        """(number, text) of the lines around the one that an address comes from;
+        [] where DWARF or the text is missing."""
+        for program, offset in self._programs(task, address):
+            if place := program.line(address - offset):
+                path = "/" + program.lines.path(address - offset)
+                for name, lines in self._sources.items():
+                    if path.endswith("/" + name.lstrip("/")) or ("/" + name).endswith(path):
+                        first = max(1, place[1] - around)
+                        return list(enumerate(lines[first - 1 : place[1] + around], first))
+        return []
+
+    def _programs(self, task: Task | None, address: int | None = None) -> list[tuple[Program, int]]:
+        """What may have DWARF, and how far it was moved: of a task, and what was added."""
+        found = list(self._added)
+        if task is not None and (address is None or address < KERNEL_HALF):
+            found += [
+                (placed.program, placed.offset) for placed in self._linux.programs(task)
+                if address is None or placed.start <= address < placed.end
+            ]
+        return found
 
     def __repr__(self) -> str:
         try:
