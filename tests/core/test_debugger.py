@@ -210,7 +210,7 @@ async def test_a_held_machine_can_be_switched_off() -> None:
 async def test_what_cannot_be_set_is_refused() -> None:
     async with bare(COUNTING) as (machine, code):
         debugger = machine.debugger
-        with pytest.raises(BadAddress, match="no symbol is named 'start_kernel'"):
+        with pytest.raises(BadAddress, match="no symbol or line is named 'start_kernel'"):
             debugger.break_at("start_kernel")
         with pytest.raises(BadConfiguration, match="odd"):
             debugger.break_at(RAM_BASE + 1)

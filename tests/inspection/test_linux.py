@@ -10,7 +10,7 @@ import pytest
 
 from hartwell.errors import BadAddress
 from hartwell.linux.linux import NoSuchTask
-from tests.inspection.conftest import Guest
+from tests.inspection.conftest import HERE, Guest
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +102,12 @@ def test_the_stack_of_a_sleeping_task(guest: Guest) -> None:
     kernel = [frame.name.split("+")[0] for frame in frames if not frame.user]
     assert kernel[0] == "__schedule" and kernel[1] == "schedule" and kernel[-1] == "handle_exception"
     assert any("sys_pselect6" in name or "sys_read" in name for name in kernel)
+    # Up to its first instruction, by the call frame information that Debian's programs carry.
     user = [frame for frame in frames if frame.user]
-    assert user[0].sure and "libc.so" in user[0].name
-    assert any("/usr/bin/bash" in frame.name and not frame.sure for frame in user)
+    assert all(frame.sure for frame in user)
+    assert "libc.so" in user[0].name
+    assert {"readline", "reader_loop", "main", "_start"} <= {frame.name.split("+")[0] for frame in user}
+    assert user[-1].name.startswith("_start+")
     thread = guest(lambda machine: machine.linux.backtrace(2))
     assert [frame.name.split("+")[0] for frame in thread] == ["__schedule", "schedule", "kthreadd", "ret_from_fork"]
 
@@ -136,6 +139,55 @@ def test_the_stack_of_a_running_program_with_lines(guest: Guest) -> None:
     assert str(lines[plain.index("main")]).startswith("busy.c:")
     address = guest(lambda machine: machine.symbols.find("hot", None))
     assert address is None  # only with the task whose program has it
+
+
+def line_of(source: str, text: str) -> int:
+    """The number of the one line of a C program here that has this in it."""
+    lines = (HERE / source).read_text().splitlines()
+    (found,) = [number for number, line in enumerate(lines, 1) if text in line]
+    return found
+
+
+def test_a_breakpoint_at_a_line_of_one_process(guest: Guest) -> None:
+    """Of two that run the same program; its calls have names, files and lines, and its source is shown."""
+    guest.shell("/root/busy > /tmp/pid & /root/busy > /tmp/other & sleep 0.3")
+    pid, other = int(guest.shell("cat /tmp/pid")), int(guest.shell("cat /tmp/other"))
+    call, store = line_of("busy.c", "hot(round);"), line_of("busy.c", "sink += round;")
+
+    async def ask(machine: Any) -> tuple[list[Any], ...]:
+        task, debugger = machine.linux.task(pid), machine.debugger
+        machine.symbols.add_source((HERE / "busy.c").read_text(), "busy.c")
+        point = debugger.break_at(f"busy.c:{store}", task=task)
+        stops, frames, shown = [], [], []
+        try:
+            for _ in range(3):
+                stop = await debugger.stopped(60)
+                stops.append((machine.linux.current(stop.hart).pid, stop.point.name, machine.symbols.line(stop.pc, task)))
+                frames.append(debugger.backtrace(stop.hart))
+                shown = machine.symbols.source(stop.pc, task, around=1)
+                debugger.resume()
+            with pytest.raises(BadAddress, match=r"nowhere\.c:1"):
+                debugger.break_at("nowhere.c:1", task=task)
+            with pytest.raises(BadAddress, match=r"busy\.c:99999"):
+                debugger.break_at("busy.c:99999", task=task)
+        finally:
+            debugger.clear(point)
+            if machine.state == "paused":
+                debugger.resume()
+        return stops, frames, shown
+
+    stops, frames, shown = guest(ask)
+    guest.shell(f"kill {pid} {other}")
+    assert stops == [(pid, f"busy.c:{store}", f"busy.c:{store}")] * 3
+    for stack in frames:
+        assert [frame.name.split("+")[0].split(" ")[0] for frame in stack[:2]] == ["warm", "main"]
+        assert stack[0].line == f"busy.c:{store}"
+        assert stack[1].line == f"busy.c:{line_of('busy.c', 'warm(round);')}"
+        assert all(frame.sure for frame in stack)
+        assert f"at busy.c:{store}" in str(stack[0])
+    assert [number for number, _ in shown] == [store - 1, store, store + 1]
+    assert "sink += round;" in shown[1][1]
+    assert call == store - 1
 
 
 def test_an_idle_hart_is_known_as_such(guest: Guest) -> None:

@@ -17,10 +17,13 @@ const EVERY_MS = 1000;
  * @property {[string, string][]} registers
  * @property {[string, string][]} csrs
  * @property {[string, string, string][]} code
+ * @property {string} task
  * @property {string} where
+ * @property {string} line
+ * @property {[string, string][]} source
  * @property {[string, string, string][]} memory
  * @property {[string, string, string][]} stack
- * @property {[string, string][]} frames
+ * @property {[string, string, string][]} frames
  * @property {[string, string][]} points
  */
 
@@ -53,7 +56,7 @@ export class DebugPanel extends HTMLElement {
       </div>
       <p class="hint" data-name="stop" role="status"></p>
       <form data-name="set">
-        <input name="where" aria-label="Address or symbol" placeholder="address or symbol" spellcheck="false" autocomplete="off" required>
+        <input name="where" aria-label="Address, symbol or line" placeholder="address, symbol or file.c:12" spellcheck="false" autocomplete="off" required>
         <select name="kind" aria-label="Kind">
           <option value="break">break</option><option value="write">watch writes</option>
           <option value="read">watch reads</option><option value="access">watch both</option>
@@ -61,8 +64,10 @@ export class DebugPanel extends HTMLElement {
         <button>Set</button>
       </form>
       <ul data-name="points"></ul>
+      <div data-name="lines"><h3>Source <span data-name="line"></span></h3><table data-name="source"></table></div>
       <h3>Code <span data-name="where"></span></h3><table data-name="code"></table>
-      <h3>Calls</h3><table data-name="frames"></table>
+      <h3>Calls <span data-name="task"></span></h3><table data-name="frames"></table>
+      <label class="button" title="machine.symbols.add(elf), machine.symbols.add_source(text, name)">Add symbols or sources… <input type="file" multiple hidden></label>
       <h3>Registers</h3><table data-name="registers"></table>
       <details><summary>CSRs</summary><table data-name="csrs"></table></details>
       <h3>Memory</h3>
@@ -80,6 +85,7 @@ export class DebugPanel extends HTMLElement {
     this.#find("[data-step]").addEventListener("click", () => void this.#do(`machine.debugger.step(${this.#hart})`));
     this.#find("[data-step]").title = "machine.debugger.step(hart)";
     this.#find('[data-name="gdb"]').addEventListener("click", () => void this.#gdb());
+    this.#find('input[type="file"]').addEventListener("change", () => void this.#give());
     this.#find("select").addEventListener("change", () => {
       this.#hart = Number(this.#find("select").value);
       void this.#ask();
@@ -135,6 +141,19 @@ export class DebugPanel extends HTMLElement {
     if (line) this.#find('[data-name="line"]').textContent = line;
   }
 
+  /** Files that were picked: ELF files have symbols and lines, all others are sources. */
+  async #give() {
+    const input = /** @type {HTMLInputElement} */ (this.#find('input[type="file"]'));
+    for (const file of input.files ?? []) {
+      const data = base64(new Uint8Array(await file.arrayBuffer()));
+      await this.page.act(
+        `__import__("hartwell.debugger.panel").debugger.panel.give(machine, ${JSON.stringify(file.name)}, __import__("base64").b64decode("${data}"))`,
+      );
+    }
+    input.value = "";
+    await this.#ask();
+  }
+
   async #ask() {
     const address = /^(0x[0-9a-f]+|\d+)$/i.test(this.#address) ? this.#address : "None";
     try {
@@ -180,6 +199,10 @@ export class DebugPanel extends HTMLElement {
       select.replaceChildren(...labels.map((label, i) => new Option(label, String(i), false, i === look.hart)));
     }
     this.#find('[data-name="where"]').textContent = look.where;
+    this.#find('[data-name="task"]').textContent = look.task;
+    this.#find('[data-name="line"]').textContent = look.line;
+    this.#find('[data-name="lines"]').hidden = !look.line;
+    this.#table("source", look.source, (row, i) => row.classList.toggle("here", look.line.endsWith(`:${look.source[i][0]}`)));
     this.#table("code", look.code, (row, i) => row.classList.toggle("here", i === 0));
     this.#table("frames", look.frames);
     this.#table("registers", look.registers, (row, i) => {
@@ -227,6 +250,16 @@ export class DebugPanel extends HTMLElement {
       }),
     );
   }
+}
+
+/**
+ * @param {Uint8Array} data
+ * @returns {string}
+ */
+function base64(data) {
+  let text = "";
+  for (let at = 0; at < data.length; at += 0x8000) text += String.fromCharCode(...data.subarray(at, at + 0x8000));
+  return btoa(text);
 }
 
 customElements.define("hw-debug-panel", DebugPanel);

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from hartwell.debugger.points import Point
@@ -12,25 +10,25 @@ from hartwell.isa.disassemble import disassemble
 from hartwell.isa.registers import X_NAMES
 
 if TYPE_CHECKING:
+    from hartwell.linux.tasks import Task
     from hartwell.machine import Machine
 
-BEFORE, AFTER = 0, 64  # bytes of code around pc
+AFTER = 64  # bytes of code from pc on
 ROWS, ROW = 12, 8
 STACK_WORDS = 16
-QUIET_SECONDS = 20.0  # a guest without a kernel's symbols is not searched again for so long
 SHOWN_CSRS = ("mstatus", "satp", "stvec", "sepc", "scause", "stval", "mip", "mie", "mepc", "mcause", "time")
-
-_quiet_until: weakref.WeakKeyDictionary[Machine, float] = weakref.WeakKeyDictionary()
 
 
 def look(machine: Machine, hart: int = 0, address: int | None = None) -> dict[str, Any]:
     """One hart and what lies around it.  address: of the memory to show, by
-    default where sp points to.  What is not mapped is an empty list."""
+    default where sp points to.  What is not mapped is an empty list, and so are
+    calls and source of a machine that runs."""
     hart = min(max(hart, 0), len(machine.harts) - 1)
     debugger, chosen = machine.debugger, machine.harts[hart]
     pc, sp = chosen.pc, chosen.x[2]
     start = sp if address is None else address
-    stop = debugger.stop
+    stop, still = debugger.stop, machine.state == "paused"
+    task = _task(machine, hart)
     points: list[Point] = [*debugger.breakpoints, *debugger.watchpoints]
     return {
         "hart": hart, "state": machine.state, "stop": str(stop) if stop else "", "recorded": machine.history is not None,
@@ -38,26 +36,41 @@ def look(machine: Machine, hart: int = 0, address: int | None = None) -> dict[st
         "registers": [["pc", f"{pc:016x}"], *([name, f"{chosen.x[i]:016x}"] for i, name in enumerate(X_NAMES) if i)],
         "csrs": [[name, f"{chosen.csr[name]:016x}"] for name in SHOWN_CSRS],
         "code": _code(machine, hart, pc),
-        "where": name(machine, pc),
+        "task": f"{task.comm} ({task.pid})" if task else "",
+        "where": name(machine, pc, task if still else None),
+        "line": (machine.symbols.line(pc, task) or "") if still else "",
+        "source": [[str(number), text] for number, text in machine.symbols.source(pc, task)] if still else [],
         "memory": [[f"{start + ROW * i:016x}", row.hex(" "), _text(row)] for i, row in enumerate(_rows(machine, hart, start))],
-        "stack": [[f"{sp + 8 * i:016x}", f"{word:016x}", name(machine, word, near=True)]
+        "stack": [[f"{sp + 8 * i:016x}", f"{word:016x}", name(machine, word) if word >> 38 else ""]
                   for i, word in enumerate(_words(machine, hart, sp))],
-        "frames": [[f"{frame:016x}", name(machine, frame)] for frame in debugger.backtrace(hart)],
+        "frames": [[f"{frame.address:016x}", frame.name + ("" if frame.sure else " ?"), frame.line or ""]
+                   for frame in (debugger.backtrace(hart) if still else ())],
         "points": [[str(point.number), _words_of(point)] for point in points],
     }
 
 
-def name(machine: Machine, address: int, near: bool = False) -> str:
-    """A kernel symbol and offset, "" where none is known.  near: for words that
-    may be anything."""
-    if near and address >> 38 == 0 or _quiet_until.get(machine, 0) > time.monotonic():
-        return ""
+def give(machine: Machine, name: str, data: bytes) -> str:
+    """Takes a file that a person picked: an ELF file for its symbols and lines,
+    any other for a source's text.  What was done, in Python."""
+    if data.startswith(b"\x7fELF"):
+        machine.symbols.add(data, name)
+        return f"machine.symbols.add(data, {name!r})"
+    machine.symbols.add_source(data.decode("utf-8", "replace"), name)
+    return f"machine.symbols.add_source(text, {name!r})"
+
+
+def name(machine: Machine, address: int, task: Task | None = None) -> str:
+    """A symbol and offset, "" where none is known."""
+    return machine.symbols.name(address, task) if machine.symbols.at(address, task) else ""
+
+
+def _task(machine: Machine, hart: int) -> Task | None:
+    """What the hart runs, where a Linux is known and fits together just now."""
     try:
-        machine.linux.kernel  # noqa: B018 - found, or not: then it is not looked for at each word
+        task = machine.linux.current(hart) if machine.linux.there() else None
+        return task if task and task.mm else None
     except HartwellError:
-        _quiet_until[machine] = time.monotonic() + QUIET_SECONDS
-        return ""
-    return machine.symbols.name(address) if machine.symbols.at(address) else ""
+        return None
 
 
 def _code(machine: Machine, hart: int, pc: int) -> list[list[str]]:

@@ -25,7 +25,6 @@ from hartwell.symbols.modules import module_symbols
 from hartwell.symbols.program import Program
 from hartwell.symbols.table import Symbol, SymbolTable, describe
 
-
 QUIET_SECONDS = 20.0
 
 

@@ -112,7 +112,8 @@ class Frames:
     @cached_property
     def _debug_index(self) -> list[tuple[int, int]]:
         """(address, place) of each FDE in .debug_frame, in order."""
-        found, at = [], 0
+        found: list[tuple[int, int]] = []
+        at = 0
         try:
             while at + 4 <= len(self._debug) and len(found) < _MOST:
                 size = struct.unpack_from("<I", self._debug, at)[0]

@@ -1,22 +1,20 @@
 """Source lines by DWARF's line programs (DWARF 5, 6.2), read with pyelftools.
 
-A vmlinux has thousands of units, so only those that are asked for are read:
-by .debug_aranges for an address, by a unit's name for a line.
+A vmlinux has thousands of units, so only those that are asked for are read: by
+.debug_aranges, or the ranges that a unit itself tells, for an address, and by a
+unit's name for a line.  Files come from a guest: what pyelftools can't read, with
+whatever error, is not there.
 """
 
 from __future__ import annotations
 
 import io
 import posixpath
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
-
-# What pyelftools raises for damaged files, beside its own two.
-_DAMAGED = (KeyError, ValueError, IndexError, AssertionError, AttributeError, TypeError, OverflowError, struct.error)
-_FEW = 64  # units: so many are read at once where no table says which one has an address
 
 
 class Lines:
@@ -43,8 +41,8 @@ class Lines:
     def places(self, file: str, line: int) -> list[int]:
         """Where the code of a line begins, lowest first: its own, or that of the
         next line below that has any.  file: a name, or the end of a path."""
-        named = [unit for unit in self._every() if posixpath.basename(unit.name) == posixpath.basename(file)]
-        for units in (named, self._every()):  # a header's code is in the units that include it
+        named = [unit for unit in self._all if posixpath.basename(unit.name) == posixpath.basename(file)]
+        for units in (named, self._all):  # a header's code is in the units that include it
             starts = [start for unit in units for start in unit.starts(file) if start[0] >= line]
             if starts:
                 nearest = min(found for found, _ in starts)
@@ -53,54 +51,38 @@ class Lines:
 
     @cached_property
     def _dwarf(self) -> Any:
-        from elftools.common.exceptions import DWARFError, ELFError
         from elftools.elf.elffile import ELFFile
 
-        try:
+        with suppress(Exception):
             elf = ELFFile(io.BytesIO(self._data))
             return elf.get_dwarf_info(follow_links=False) if elf.has_dwarf_info() else None
-        except (ELFError, DWARFError, *_DAMAGED):
-            return None
+        return None
 
     @cached_property
     def _ranges(self) -> Any:
-        from elftools.common.exceptions import DWARFError, ELFError
-
-        try:
+        with suppress(Exception):
             return self._dwarf.get_aranges()
-        except (ELFError, DWARFError, *_DAMAGED):
-            return None
+        return None
 
     @cached_property
     def _all(self) -> list[_Unit]:
-        from elftools.common.exceptions import DWARFError, ELFError
-
         found: list[_Unit] = []
-        try:
+        with suppress(Exception):  # what was read up to there is kept
             for unit in self._dwarf.iter_CUs() if self._dwarf else ():
                 found.append(self._units.setdefault(unit.cu_offset, _Unit(unit)))
-        except (ELFError, DWARFError, *_DAMAGED):
-            pass  # what was read up to there is kept
         return found
 
-    def _every(self) -> list[_Unit]:
-        return self._all
-
     def _units_with(self, address: int) -> list[_Unit]:
-        from elftools.common.exceptions import DWARFError, ELFError
-
         if not self._dwarf:
             return []
-        try:
+        with suppress(Exception):
             offset = self._ranges.cu_offset_at_addr(address) if self._ranges else None
             if offset is not None:
                 if offset not in self._units:
                     self._units[offset] = _Unit(self._dwarf.get_CU_at(offset))
                 return [self._units[offset]]
-        except (ELFError, DWARFError, *_DAMAGED):
-            return []
-        # clang writes no .debug_aranges; gcc, and so each kernel of a distribution, does.
-        return self._all if len(self._all) <= _FEW or not self._ranges else []
+        # gcc, and so each kernel of a distribution, writes .debug_aranges; clang does not.
+        return [unit for unit in self._all if unit.covers(address)]
 
 
 class _Unit:
@@ -112,23 +94,41 @@ class _Unit:
     @cached_property
     def name(self) -> str:
         """Of its source, "" where that can't be read."""
-        from elftools.common.exceptions import DWARFError, ELFError
-
-        try:
+        with suppress(Exception):
             value = self._unit.get_top_DIE().attributes["DW_AT_name"].value
             return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-        except (ELFError, DWARFError, *_DAMAGED):
-            return ""
+        return ""
+
+    @cached_property
+    def _spans(self) -> list[tuple[int, int]] | None:
+        """Its code, [first, last); None where the unit does not tell (DWARF 5, 2.17)."""
+        with suppress(Exception):
+            told = self._unit.get_top_DIE().attributes
+            if "DW_AT_ranges" in told:
+                lists = self._unit.dwarfinfo.range_lists()
+                entries = lists.get_range_list_at_offset(told["DW_AT_ranges"].value, self._unit)
+                base = told["DW_AT_low_pc"].value if "DW_AT_low_pc" in told else 0
+                found = []
+                for entry in entries:
+                    if hasattr(entry, "base_address"):
+                        base = entry.base_address
+                    else:
+                        moved = 0 if getattr(entry, "is_absolute", False) else base
+                        found.append((entry.begin_offset + moved, entry.end_offset + moved))
+                return found
+            low, high = told["DW_AT_low_pc"].value, told["DW_AT_high_pc"]
+            return [(low, high.value if high.form == "DW_FORM_addr" else low + high.value)]
+        return None
+
+    def covers(self, address: int) -> bool:
+        """May the unit have code at this address?"""
+        return self._spans is None or any(low <= address < high for low, high in self._spans)
 
     @cached_property
     def _rows(self) -> list[tuple[int, tuple[str, int, bool] | None]]:
-        from elftools.common.exceptions import DWARFError, ELFError
-
         rows: list[tuple[int, tuple[str, int, bool] | None]] = []
-        try:
+        with suppress(Exception):  # what was read up to there is kept
             rows.extend(_rows(self._unit.dwarfinfo.line_program_for_CU(self._unit)))
-        except (ELFError, DWARFError, *_DAMAGED):
-            pass  # what was read up to there is kept
         rows.sort(key=lambda row: (row[0], row[1] is not None))
         return rows
 

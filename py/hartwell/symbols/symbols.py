@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from hartwell.errors import BadAddress, HartwellError, NotSupported
 from hartwell.linux.backtrace import KERNEL_HALF
@@ -76,13 +77,10 @@ class Symbols:
 
     def at(self, address: int, task: Task | None = None) -> Symbol | None:
         """The symbol whose code or data an address is in."""
-        for program, base in self._added:
+        for program, base in self._programs(task, address):
             if found := program.symbols.containing(address - base):
                 return _moved([found], base)[0]
-        if address < KERNEL_HALF:
-            for placed in self._linux.programs(task) if task else ():
-                if placed.start <= address < placed.end and (found := placed.program.symbols.containing(address - placed.offset)):
-                    return _moved([found], placed.offset)[0]
+        if address < KERNEL_HALF or not self._linux.there():
             return None
         try:
             return self._linux.symbol(address)
@@ -136,10 +134,11 @@ class Symbols:
         """What may have DWARF, and how far it was moved: of a task, and what was added."""
         found = list(self._added)
         if task is not None and (address is None or address < KERNEL_HALF):
-            found += [
-                (placed.program, placed.offset) for placed in self._linux.programs(task)
-                if address is None or placed.start <= address < placed.end
-            ]
+            with suppress(BadAddress, NotSupported):  # a guest that runs: its maps may not fit together just now
+                found += [
+                    (placed.program, placed.offset) for placed in self._linux.programs(task)
+                    if address is None or placed.start <= address < placed.end
+                ]
         return found
 
     def __repr__(self) -> str:
