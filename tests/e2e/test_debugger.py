@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
 import urllib.parse
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.tab import Tab
+from tests.e2e.test_inspection import keep
 from tests.gdb.mi import Gdb
+from tests.inspection.conftest import programs
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -51,6 +57,33 @@ def test_a_breakpoint_from_the_panel(machine_tab: Tab, panel) -> None:  # type: 
     panel.get_by_role("button", name="Resume").click()
     machine_tab.wait_for_state("running")
     assert machine_tab.run("echo $((6*7))").strip() == "42"
+
+
+def test_source_lines_of_a_program(machine_tab: Tab, panel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """One that was built with -g: its ELF file and its source picked by hand, a
+    breakpoint at a line, and there the line, the calls and theirs."""
+    source = HERE.parent / "inspection" / "busy.c"
+    line = next(number for number, text in enumerate(source.read_text().splitlines(), 1) if "sink += round;" in text)
+    busy = programs(tmp_path)["busy"]
+    packed = base64.b64encode(busy.read_bytes()).decode()
+    machine_tab.python(f"import base64\nawait machine.files.upload('/mnt/host/busy', base64.b64decode('{packed}'))")
+    panel.locator("input[type=file]").set_input_files([busy, source])
+    panel.locator("[data-name=set] input").fill(f"busy.c:{line}")
+    machine_tab.run("cp /mnt/host/busy /tmp/busy; chmod +x /tmp/busy")
+    panel.get_by_role("button", name="Set").click()
+    panel.get_by_text(f"break busy.c:{line}").wait_for()
+    machine_tab.python("import asyncio\nbusy = asyncio.ensure_future(machine.run('/tmp/busy 3', 120))")
+    machine_tab.wait_for_state("paused")
+    panel.locator("table[data-name=source] tr.here", has_text="sink += round;").wait_for()
+    assert panel.locator("[data-name=at]").inner_text() == f"busy.c:{line}"
+    calls = panel.locator("table[data-name=frames] tr")
+    assert re.search(rf"warm.*busy\.c:{line}", calls.nth(0).inner_text())
+    assert re.search(r"main.*busy\.c:\d+", calls.nth(1).inner_text())
+    assert "busy (" in panel.locator("[data-name=task]").inner_text()
+    keep(machine_tab, "source")
+    panel.get_by_role("button", name="Clear").click()
+    panel.get_by_role("button", name="Resume").click()
+    assert machine_tab.python("(await busy).returncode") == 0
 
 
 def test_gdb_at_the_page(machine_tab: Tab, panel) -> None:  # type: ignore[no-untyped-def]

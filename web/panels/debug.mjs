@@ -64,7 +64,7 @@ export class DebugPanel extends HTMLElement {
         <button>Set</button>
       </form>
       <ul data-name="points"></ul>
-      <div data-name="lines"><h3>Source <span data-name="line"></span></h3><table data-name="source"></table></div>
+      <div data-name="lines"><h3>Source <span data-name="at"></span></h3><table data-name="source"></table></div>
       <h3>Code <span data-name="where"></span></h3><table data-name="code"></table>
       <h3>Calls <span data-name="task"></span></h3><table data-name="frames"></table>
       <label class="button" title="machine.symbols.add(elf), machine.symbols.add_source(text, name)">Add symbols or sources… <input type="file" multiple hidden></label>
@@ -200,7 +200,7 @@ export class DebugPanel extends HTMLElement {
     }
     this.#find('[data-name="where"]').textContent = look.where;
     this.#find('[data-name="task"]').textContent = look.task;
-    this.#find('[data-name="line"]').textContent = look.line;
+    this.#find('[data-name="at"]').textContent = look.line;
     this.#find('[data-name="lines"]').hidden = !look.line;
     this.#table("source", look.source, (row, i) => row.classList.toggle("here", look.line.endsWith(`:${look.source[i][0]}`)));
     this.#table("code", look.code, (row, i) => row.classList.toggle("here", i === 0));
