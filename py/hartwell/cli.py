@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hartwell import __version__, cli_snapshot
+from hartwell import __version__, cli_gdb, cli_snapshot
 from hartwell.errors import HartwellError
 from hartwell.setup import relay
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     script.add_argument("arguments", nargs=argparse.REMAINDER, metavar="ARGS")
     script.set_defaults(act=_script)
 
+    cli_gdb.add(commands)
     cli_snapshot.add(commands, _node)
     cli_snapshot.add_disks(commands, _node)
 

@@ -19,17 +19,22 @@ def find_or_install(progress: Progress) -> Path:
 
     Raises SetupError when none can be had.
     """
-    if named := os.environ.get(VARIABLE):
-        if (path := shutil.which(named)) and knows_riscv(path):
-            return Path(path)
-        raise SetupError(f"{VARIABLE}={named}: that is no gdb that knows riscv:rv64; name its program, or unset the variable")
-    found = find() or _distribution(progress)
+    found = named() or find() or _distribution(progress)
     if found is None:
         raise SetupError(
             "the tests of the debugger need a gdb that knows RISC-V, and none could be found or installed. Install your "
             f"distribution's package ({PACKAGE}), or name the program in {VARIABLE}"
         )
     return found
+
+
+def named() -> Path | None:
+    """The one that HARTWELL_GDB names, if it does.  SetupError when that is none."""
+    if not (name := os.environ.get(VARIABLE)):
+        return None
+    if (path := shutil.which(name)) and knows_riscv(path):
+        return Path(path)
+    raise SetupError(f"{VARIABLE}={name}: that is no gdb that knows riscv:rv64; name its program, or unset the variable")
 
 
 def find() -> Path | None:
