@@ -26,6 +26,7 @@ from hartwell.errors import BadConfiguration
 from hartwell.network import dns
 from hartwell.network.dns import Forwarder
 from hartwell.network.policy import DNS, GATEWAY, GUEST, NETMASK, Policy, Rule, dns_question, parse_rule
+from hartwell.network.windows import Windows
 from hartwell.setup import passt
 from hartwell.setup.server import Server
 from hartwell.setup.websocket import Endpoint, WebSocket
@@ -34,7 +35,9 @@ PATH = "/ws/network"
 LARGEST_FRAME = 65536
 CONNECTIONS = 8  # at a time
 START_SECONDS = 5.0
-_BLOCK = 1 << 18
+_BLOCK = 1 << 20
+_ROOM = 4 << 20  # of the stream from passt, where the host allows that much
+_SHARES = 2  # of that room, for a connection each
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class Relay:
             log.touch(0o666)
             log.chmod(0o666)
             ours, theirs = sockets.socketpair()
+            theirs.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, _ROOM)
+            # The kernel doubles what was asked for, to hold its own books in as well (socket(7)).
+            room = theirs.getsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF) // 2
             with ours, (Path(folder) / "errors").open("wb") as errors:
                 with theirs:
                     command = [str(program), *_arguments(policy, forwards, log), "--fd", str(theirs.fileno())]
@@ -117,7 +123,7 @@ class Relay:
                         _tell(socket, error=f"no relay to the internet: {program} does not start ({error})")
                         return
                 try:
-                    _Cable(socket, ours, child, policy, forwards, log).run()
+                    _Cable(socket, ours, child, policy, forwards, log, Windows(room // _SHARES)).run()
                 finally:
                     child.kill()
                     child.wait()
@@ -140,9 +146,10 @@ class _Cable:
 
     def __init__(
         self, socket: WebSocket, stack: sockets.socket, child: subprocess.Popen[bytes], policy: Policy,
-        forwards: Sequence[Forward], log: Path,
+        forwards: Sequence[Forward], log: Path, windows: Windows,
     ) -> None:
         self._socket, self._stack, self._child, self._policy, self._log = socket, stack, child, policy, log
+        self._windows = windows
         self._forwards = forwards
         self._dns = Forwarder((dns.resolvers()[0], dns.PORT), socket.send)
 
@@ -183,7 +190,8 @@ class _Cable:
                 if passes and (question := dns_question(message)):
                     self._dns.ask(question)
                 elif passes:
-                    self._stack.sendall(len(message).to_bytes(4, "big") + message)
+                    frame = self._windows.narrow(message)
+                    self._stack.sendall(len(frame).to_bytes(4, "big") + frame)
                 elif answer:
                     self._socket.send(answer)
             except OSError:
