@@ -66,6 +66,17 @@ def checksum(data: bytes) -> int:
     return int(~total & 0xFFFF)
 
 
+def adjusted(before: bytes, old: bytes, new: bytes) -> bytes:
+    """A checksum's two bytes after `old` in what it covers became `new`, of the
+    same even size (RFC 1624, equation 3)."""
+    form = struct.Struct(f">{len(old) // 2}H")
+    total: int = ~int.from_bytes(before, "big") & 0xFFFF
+    total += sum(~word & 0xFFFF for word in form.unpack(old)) + sum(form.unpack(new))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
+
+
 def ipv4_frame(to: bytes, by: bytes, source: int, target: int, protocol: int, payload: bytes) -> bytes:
     """A frame with an IPv4 packet."""
     head = struct.pack(">BBHHHBBHII", 0x45, 0, 20 + len(payload), 0, 0x4000, 64, protocol, 0, source, target)

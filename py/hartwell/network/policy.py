@@ -28,6 +28,7 @@ from hartwell.network.packets import (
 
 # The addresses that the guest's side of the relay has, as in QEMU's user network.
 GUEST, GATEWAY, DNS, NETMASK = "10.0.2.15", "10.0.2.2", "10.0.2.3", "255.255.255.0"
+ARCHIVE = "10.0.2.4"  # Debian's, from this host's mirror (setup/archive.py)
 DHCP_SERVER_PORT, DNS_PORT = 67, 53
 
 _GATEWAY, _DNS = int(ipaddress.IPv4Address(GATEWAY)), int(ipaddress.IPv4Address(DNS))
@@ -74,10 +75,15 @@ def parse_rule(text: str) -> Rule:
 
 class Policy:
     """Decides frame by frame.  `own` are this host's addresses, `forwarded` the
-    guest's ports that this host's lead to."""
+    guest's ports that this host's lead to, `services` TCP ports of this host's
+    loopback that are there for guests."""
 
-    def __init__(self, allowed: Iterable[Rule] = (), own: Iterable[str] = (), forwarded: Iterable[int] = ()) -> None:
+    def __init__(
+        self, allowed: Iterable[Rule] = (), own: Iterable[str] = (), forwarded: Iterable[int] = (),
+        services: Iterable[int] = (),
+    ) -> None:
         self.allowed = tuple(allowed)
+        self._services = frozenset(services)
         self._forwarded = frozenset(forwarded)
         self._own = frozenset(int(ipaddress.IPv4Address(address)) for address in own)
         self.refused = 0
@@ -86,7 +92,7 @@ class Policy:
     @property
     def reaches_host(self) -> bool:
         """Is any port of this host's loopback allowed?"""
-        return any(rule.network.overlaps(ipaddress.IPv4Network("127.0.0.0/8")) for rule in self.allowed)
+        return bool(self._services) or any(rule.network.overlaps(ipaddress.IPv4Network("127.0.0.0/8")) for rule in self.allowed)
 
     def check(self, frame: bytes) -> tuple[bool, bytes | None]:
         """May it pass?  If not: the frame to answer with, where an answer helps."""
@@ -116,6 +122,8 @@ class Policy:
         if target == _DNS:
             return protocol == UDP and port == DNS_PORT
         if target == _GATEWAY:  # stands for this host's loopback
+            if protocol == TCP and port in self._services:
+                return True
             return any(rule.matches(int(ipaddress.IPv4Address("127.0.0.1")), port) for rule in self.allowed)
         if any(rule.matches(target, port) for rule in self.allowed):
             return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from hartwell.network.packets import TCP, read_ipv4
+from hartwell.network.packets import TCP, adjusted, read_ipv4
 
 _SYN = 0x02
 _CONNECTIONS = 1024  # whose scale is remembered
@@ -42,13 +42,9 @@ class Windows:
         old = frame[at + 14] << 8 | frame[at + 15]
         if old <= widest:
             return frame
-        # The checksum follows what changed (RFC 1624, equation 3).
-        total = (~int.from_bytes(frame[at + 16 : at + 18], "big") & 0xFFFF) + (~old & 0xFFFF) + widest
-        total = (total & 0xFFFF) + (total >> 16)
-        total = (total & 0xFFFF) + (total >> 16)
-        return b"".join((
-            frame[: at + 14], widest.to_bytes(2, "big"), (~total & 0xFFFF).to_bytes(2, "big"), frame[at + 18 :],
-        ))
+        new = widest.to_bytes(2, "big")
+        total = adjusted(frame[at + 16 : at + 18], frame[at + 14 : at + 16], new)
+        return b"".join((frame[: at + 14], new, total, frame[at + 18 :]))
 
 
 def _scale(options: bytes) -> int:

@@ -25,10 +25,13 @@ from pathlib import Path
 from hartwell.errors import BadConfiguration
 from hartwell.network import dns
 from hartwell.network.dns import Forwarder
-from hartwell.network.policy import DNS, GATEWAY, GUEST, NETMASK, Policy, Rule, dns_question, parse_rule
+from hartwell.network.policy import ARCHIVE, DNS, GATEWAY, GUEST, NETMASK, Policy, Rule, dns_question, parse_rule
+from hartwell.network.redirect import Redirect
 from hartwell.network.windows import Windows
-from hartwell.setup import passt
+from hartwell.setup import archive, passt
+from hartwell.setup.mirror import find_mirrors
 from hartwell.setup.server import Server
+from hartwell.setup.steps import SetupError
 from hartwell.setup.websocket import Endpoint, WebSocket
 
 PATH = "/ws/network"
@@ -71,12 +74,27 @@ def own_addresses(table: Path = Path("/proc/net/fib_trie")) -> set[str]:
 
 
 class Relay:
-    """All cables of a server."""
+    """All cables of a server.  `mirror`: Debian's archive for the guests, where not that of this machine's apt."""
 
-    def __init__(self, allowed: Sequence[Rule] = (), forwards: Sequence[Forward] = ()) -> None:
-        self._allowed, self._forwards = allowed, forwards
+    def __init__(
+        self, allowed: Sequence[Rule] = (), forwards: Sequence[Forward] = (), mirror: str | None = None
+    ) -> None:
+        self._allowed, self._forwards, self.mirror = allowed, forwards, mirror
+        self._archive: archive.ArchiveServer | None = None
+        self._archive_lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._forwarding = threading.Lock()
+
+    def archive_port(self) -> int | None:
+        """Where the archive is on loopback, from the first cable on; None where no mirror is known."""
+        with self._archive_lock:
+            if self._archive is None:
+                try:
+                    find_mirrors(self.mirror)
+                except SetupError:
+                    return None
+                self._archive = archive.ArchiveServer(self.mirror)
+            return self._archive.port
 
     def endpoint(self) -> Endpoint:
         return Endpoint(self.serve, largest=LARGEST_FRAME)
@@ -100,7 +118,11 @@ class Relay:
         if program is None:
             _tell(socket, error=f"no relay to the internet: {why}")
             return
-        policy = Policy(self._allowed, own_addresses(), [forward.guest for forward in forwards])
+        port = self.archive_port()
+        policy = Policy(
+            self._allowed, own_addresses(), [forward.guest for forward in forwards], [] if port is None else [port]
+        )
+        redirect = None if port is None else Redirect((ARCHIVE, 80), (GATEWAY, port))
         with tempfile.TemporaryDirectory(prefix="hartwell-") as folder:
             # passt gives its rights up before it opens the log.
             Path(folder).chmod(0o711)
@@ -123,7 +145,7 @@ class Relay:
                         _tell(socket, error=f"no relay to the internet: {program} does not start ({error})")
                         return
                 try:
-                    _Cable(socket, ours, child, policy, forwards, log, Windows(room // _SHARES)).run()
+                    _Cable(socket, ours, child, policy, forwards, log, Windows(room // _SHARES), redirect).run()
                 finally:
                     child.kill()
                     child.wait()
@@ -146,12 +168,13 @@ class _Cable:
 
     def __init__(
         self, socket: WebSocket, stack: sockets.socket, child: subprocess.Popen[bytes], policy: Policy,
-        forwards: Sequence[Forward], log: Path, windows: Windows,
+        forwards: Sequence[Forward], log: Path, windows: Windows, redirect: Redirect | None,
     ) -> None:
         self._socket, self._stack, self._child, self._policy, self._log = socket, stack, child, policy, log
-        self._windows = windows
+        self._windows, self._redirect = windows, redirect
         self._forwards = forwards
-        self._dns = Forwarder((dns.resolvers()[0], dns.PORT), socket.send)
+        names = {archive.HOST: ARCHIVE} if redirect else {}
+        self._dns = Forwarder((dns.resolvers()[0], dns.PORT), socket.send, names)
 
     def run(self) -> None:
         try:
@@ -185,12 +208,13 @@ class _Cable:
         while (message := self._socket.receive()) is not None:
             if isinstance(message, str) or len(message) < 14:
                 continue
-            passes, answer = self._policy.check(message)
+            frame = self._redirect.outwards(message) if self._redirect else message
+            passes, answer = self._policy.check(frame)
             try:
-                if passes and (question := dns_question(message)):
+                if passes and (question := dns_question(frame)):
                     self._dns.ask(question)
                 elif passes:
-                    frame = self._windows.narrow(message)
+                    frame = self._windows.narrow(frame)
                     self._stack.sendall(len(frame).to_bytes(4, "big") + frame)
                 elif answer:
                     self._socket.send(answer)
@@ -208,7 +232,8 @@ class _Cable:
                     count = int.from_bytes(pending[at : at + 4], "big")
                     if len(pending) - at - 4 < count:
                         break
-                    self._socket.send(bytes(memoryview(pending)[at + 4 : at + 4 + count]))
+                    frame = bytes(memoryview(pending)[at + 4 : at + 4 + count])
+                    self._socket.send(self._redirect.inwards(frame) if self._redirect else frame)
                     at += 4 + count
                 del pending[:at]
         self._socket.close(1001, "the network stack has ended")
@@ -239,7 +264,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def from_options(options: argparse.Namespace) -> Relay:
     """BadConfiguration for what is wrong with them."""
-    return Relay([parse_rule(text) for text in options.allow], [parse_forward(text) for text in options.forward])
+    allowed, forwards = [parse_rule(text) for text in options.allow], [parse_forward(text) for text in options.forward]
+    return Relay(allowed, forwards, getattr(options, "mirror", None))
 
 
 @contextlib.contextmanager
