@@ -209,20 +209,33 @@ static void mark_ram(uint64_t pa, uint64_t bytes, bool on)
             __atomic_fetch_and(&flags[page], (uint8_t)~PAGE_WATCHED, __ATOMIC_SEQ_CST);
 }
 
-/* Where a virtual watchpoint lies already, as some hart has it mapped now. */
-static void resolve(struct DebugWatchpoint *w)
+static void resolve_on(struct Hart *h, struct DebugWatchpoint *w)
 {
     uint64_t last = w->address + w->size - 1, pa;
+    if (!w->page[0] && locate(h, w->address, &pa))
+        w->page[0] = PAGE_OF(pa);
+    if (PAGE_OF(last) != PAGE_OF(w->address) && !w->page[1] && locate(h, last, &pa))
+        w->page[1] = PAGE_OF(pa);
+}
+
+/* Where a virtual watchpoint lies already: as some hart has it mapped now, or
+ * in its own space, which none need be in. */
+static void resolve(struct DebugWatchpoint *w)
+{
     w->page[0] = w->page[1] = 0;
-    for (uint32_t i = 0; i < MACHINE->hart_count; i++) {
-        struct Hart *h = hart_at(i);
-        if (!in_space(h, w->flags, w->space))
-            continue;
-        if (!w->page[0] && locate(h, w->address, &pa))
-            w->page[0] = PAGE_OF(pa);
-        if (PAGE_OF(last) != PAGE_OF(w->address) && !w->page[1] && locate(h, last, &pa))
-            w->page[1] = PAGE_OF(pa);
+    if (!(w->flags & POINT_SPACE)) {
+        for (uint32_t i = 0; i < MACHINE->hart_count; i++)
+            resolve_on(hart_at(i), w);
+        return;
     }
+    struct Hart *h = hart_at(0); /* no hart runs, so one can lend itself to the walk */
+    uint64_t satp = h->satp;
+    uint32_t privilege = h->privilege;
+    h->satp = w->space;
+    h->privilege = PRIV_S;
+    resolve_on(h, w);
+    h->satp = satp;
+    h->privilege = privilege;
 }
 
 EXPORT void debug_changed(uint32_t what)

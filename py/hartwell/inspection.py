@@ -55,15 +55,24 @@ class Inspection:
 
     # --- what the debugger asks for (hartwell.debugger.debugger.Names) ----------------
 
-    def address_of(self, name: str, task: Task | None) -> int | None:
+    def address_of(self, name: str, task: Task | None, program: str = "") -> int | None:
         """The address of a symbol or a `file.c:12`.  Without a task those are asked
-        too which harts run now."""
+        too which harts run now; with a program, one that runs it."""
+        if program and task is None and self.linux.there():
+            task = next((one for one in self.linux.tasks(threads=False) if one.comm == program[:15]), None)
         if (found := self.symbols.find(name, task)) is not None or task is not None or not self.linux.there():
             return found
         for hart in self.harts:
             if (one := self.linux.current(hart.index)) and one.mm and (found := self.symbols.find(name, one)) is not None:
                 return found
         return None
+
+    def program_on(self, hart: int) -> str:
+        """The name of the task that a hart runs, "" where that is not known."""
+        with contextlib.suppress(HartwellError):
+            if self.linux.there() and (task := self.linux.current(hart)):
+                return task.comm
+        return ""
 
     def calls(self, hart: int = 0) -> list[Frame]:
         """A hart's stack, innermost first, with source lines where there is DWARF."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hartwell.debugger import Breakpoint, Watchpoint
+from hartwell.debugger import Breakpoint, Stop, Watchpoint
 from hartwell.debugger.points import Points
 from hartwell.errors import BadAddress, BadConfiguration, MachineStopped
 from hartwell.layout import CONSTANTS, MAX_BREAKPOINTS, RAM_BASE
@@ -68,6 +68,41 @@ async def test_a_breakpoint_is_set_while_its_code_runs_on_both_harts() -> None:
             if seen == {0, 1}:
                 break
         assert seen == {0, 1}
+
+
+async def test_a_condition_says_which_hits_count() -> None:
+    """Of a breakpoint and of a watchpoint; one that fails stops, and shows why."""
+    async with bare(COUNTING, harts=2) as (machine, code):
+        debugger, hart = machine.debugger, machine.harts[1]
+        asked = []
+
+        def wanted(stop: Stop) -> bool:
+            asked.append(stop.hart)
+            return stop.hart == 1 and hart.x[9] % 4 == 0
+
+        point = debugger.break_at(code["back"], condition=wanted)
+        for _ in range(3):
+            stop = await debugger.stopped(LIMIT)
+            assert (stop.hart, stop.pc, stop.point) == (1, code["back"], point)
+            assert hart.x[9] % 4 == 0
+            debugger.resume()
+        assert 0 in asked
+        debugger.pause()
+        debugger.clear()
+        debugger.watch(DATA + 64, condition=lambda stop: stop.value % 8 == 0)
+        debugger.resume()
+        for _ in range(3):
+            stop = await debugger.stopped(LIMIT)
+            assert (stop.hart, stop.reason, stop.value % 8) == (1, "watchpoint", 0)
+            debugger.resume()
+        debugger.clear()
+
+
+async def test_a_condition_that_fails_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    async with bare(COUNTING) as (machine, code):
+        machine.debugger.break_at(code["back"], condition=lambda stop: 1 / 0)
+        assert (await machine.debugger.stopped(LIMIT)).pc == code["back"]
+        assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 async def test_steps() -> None:

@@ -29,8 +29,9 @@ FLAGS = ["-c", "-fno-omit-frame-pointer", "-Wall", "-Wextra", "-Werror"]
 class Guest:
     """A machine in a thread with its own event loop; everything is asked for there."""
 
-    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop) -> None:
-        self.machine, self._loop = machine, loop
+    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop, programs: dict[str, Path]) -> None:
+        """programs: as they were built, by name."""
+        self.machine, self._loop, self.programs = machine, loop, programs
 
     def __call__(self, work: Callable[[Machine], Any], timeout: float = 120) -> Any:
         """`work(machine)`, awaited when it is a coroutine."""
@@ -72,7 +73,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     from hartwell.platform.wasmtime import WasmtimePlatform
 
     assert build.main() == 0
-    image = disk(programs(tmp_path_factory.mktemp("programs")))
+    built = programs(tmp_path_factory.mktemp("programs"))
+    image = disk(built)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -84,7 +86,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         return machine
 
     machine = asyncio.run_coroutine_threadsafe(boot(), loop).result(BOOT_SECONDS)
-    guest = Guest(machine, loop)
+    guest = Guest(machine, loop, built)
     try:
         guest.shell("echo 0 > /proc/sys/kernel/kptr_restrict; mkdir -p /root; cd /root; tar x < /dev/vda")
         yield guest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
 from typing import Any
@@ -188,6 +190,60 @@ def test_a_breakpoint_at_a_line_of_one_process(guest: Guest) -> None:
     assert [number for number, _ in shown] == [store - 1, store, store + 1]
     assert "sink += round;" in shown[1][1]
     assert call == store - 1
+
+
+def test_a_breakpoint_in_one_program_only(guest: Guest) -> None:
+    """In the kernel, when it works for that program; and in one that begins later."""
+
+    async def stops(machine: Any, where: str, program: str, command: str) -> list[tuple[str, str]]:
+        debugger, seen = machine.debugger, []
+        point = debugger.break_at(where, program=program)
+        work = asyncio.ensure_future(machine.run(command, 100))
+        while not work.done():
+            with contextlib.suppress(TimeoutError):
+                stop = await debugger.stopped(0.2)
+                seen.append((machine.program_on(stop.hart), machine.symbols.name(stop.pc).split(" ")[0]))
+                debugger.resume()
+        debugger.clear(point)
+        assert (await work).returncode == 0
+        return seen
+
+    async def ask(machine: Any) -> tuple[Any, ...]:
+        kernel = await stops(machine, "do_sys_openat2", "cat", "ls / > /dev/null; cat /proc/version > /dev/null; ls /")
+        machine.symbols.add(guest.programs["busy"].read_bytes(), "busy")
+        return kernel, await stops(machine, "main", "busy", "/root/calls; /root/busy 1 > /dev/null")
+
+    kernel, program = guest(ask)
+    assert set(kernel) == {("cat", "do_sys_openat2")}
+    assert program == [("busy", "main")]
+
+
+def test_a_device_writes_into_watched_memory(guest: Guest) -> None:
+    """virtio-blk fills a program's own buffer (O_DIRECT), watched by its virtual
+    address while no hart is in that process, and by its physical one."""
+    first = guest.shell("head -c 1536 /dev/vda | tail -c 1024 | od -An -v -tx1 | tr -d ' \n'")
+    for physical in (False, True):
+        guest.shell("/root/dma > /tmp/dma & sleep 0.5")
+        pid, address = (int(word, 0) for word in guest.shell("cat /tmp/dma").split())
+
+        async def ask(machine: Any, pid: int = pid, address: int = address, physical: bool = physical) -> tuple[Any, ...]:
+            task = machine.linux.task(pid)
+            place = task.memory.space.translate(address + 512)
+            where = {"where": place, "physical": True} if physical else {"where": address + 512, "task": task}
+            point = machine.debugger.watch(size=4, kind="write", **where)
+            beside = machine.debugger.watch(size=4, kind="write", **{**where, "where": where["where"] + 600})
+            work = asyncio.ensure_future(machine.run(f"kill -USR1 {pid}; sleep 0.5", 100))
+            stop = await machine.debugger.stopped(60)
+            data = task.memory.read(address, 1026)
+            machine.debugger.clear(point, beside)
+            machine.debugger.resume()
+            assert (await work).returncode == 0
+            return stop, point, place, data
+
+        stop, point, place, data = guest(ask)
+        assert (stop.reason, stop.access, stop.point) == ("device", "write", point)
+        assert stop.address <= place < stop.address + stop.size
+        assert data.hex() == first + "eeee"  # it has been written when the machine stops
 
 
 def test_an_idle_hart_is_known_as_such(guest: Guest) -> None:

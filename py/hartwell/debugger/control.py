@@ -46,6 +46,10 @@ class Control:
         """Does this hart stand still?"""
         return self.paused or bool(self._core.load(field("Hart.debug.hold", hart).offset))
 
+    def free(self) -> list[int]:
+        """The harts that nobody holds."""
+        return [hart for hart in range(self.count) if not self._core.load(field("Hart.debug.hold", hart).offset)]
+
     def pause(self) -> None:
         """Everything stands still, and is known to when this returns."""
         self._pause()

@@ -10,13 +10,14 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from hartwell.debugger import stops
 from hartwell.debugger.backtrace import backtrace
 from hartwell.debugger.control import Control
-from hartwell.debugger.points import Breakpoint, Kind, Point, Points, Watchpoint
+from hartwell.debugger.points import Breakpoint, Condition, Kind, Point, Points, Watchpoint
 from hartwell.debugger.stops import Stop
 from hartwell.debugger.views import View
 from hartwell.errors import BadAddress, HartwellError, MachineStopped
@@ -38,8 +39,11 @@ class Process(Protocol):
 class Names(Protocol):
     """What is known of addresses (hartwell.inspection)."""
 
-    def address_of(self, name: str, task: Any) -> int | None:
+    def address_of(self, name: str, task: Any, program: str) -> int | None:
         """Of a symbol or a `file.c:12`; None for one that is not known."""
+
+    def program_on(self, hart: int) -> str:
+        """What a hart runs, as Linux' comm (15 characters); "" where that is not known."""
 
     def calls(self, hart: int) -> list[Frame]:
         """A hart's stack, innermost first."""
@@ -82,33 +86,41 @@ class Debugger:
         return tuple(self.points.watchpoints)
 
     def break_at(
-        self, where: int | str, *, task: Process | None = None, space: int | None = None, physical: bool = False,
+        self, where: int | str, *, task: Process | None = None, space: int | None = None, program: str = "",
+        condition: Condition | None = None, physical: bool = False,
     ) -> Breakpoint:
         """Harts will stop before the instruction at an address, a symbol, or where
         a line's code begins ("file.c:12"; the next line with code if it has none).
 
         task: of machine.linux: its program's names, and only it stops.
         space: the satp of one process (any of its ASIDs); others don't stop.
+        program: only tasks of that name stop (Linux' comm), in its code or in the
+        kernel's for it, also those that begin later; one that can be loaded
+        anywhere has other addresses in each process.
+        condition: asked with the Stop when it is hit; harts go on where it says
+        no.  That, as `program`, costs a stop of all harts each time.
         Raises BadAddress for a name that is not known, BadConfiguration when
         the table is full or the address is odd.
         """
-        address, name = self._resolve(where, task)
-        point = Breakpoint(address, _space(space, task), physical, name)
+        address, name = self._resolve(where, task, program)
+        point = Breakpoint(address, _space(space, task), physical, name, self._condition(program, condition))
         self.set(point)
         return point
 
     def watch(
         self, where: int | str, size: int = 8, kind: Kind = "write", *,
-        task: Process | None = None, space: int | None = None, physical: bool = False,
+        task: Process | None = None, space: int | None = None, program: str = "",
+        condition: Condition | None = None, physical: bool = False,
     ) -> Watchpoint:
         """Harts will stop before an access ("read", "write" or either, "access")
         to one of `size` bytes; a device's access stops them right after it.
+        The rest is as for break_at.
 
         What is exact: address, size and kind, across harts and page borders.
         What isn't seen: the page-table walker's own accesses.
         """
-        address, name = self._resolve(where, task)
-        point = Watchpoint(address, size, kind, _space(space, task), physical, name)
+        address, name = self._resolve(where, task, program)
+        point = Watchpoint(address, size, kind, _space(space, task), physical, name, self._condition(program, condition))
         self.set(point)
         return point
 
@@ -197,8 +209,15 @@ class Debugger:
             return
         if self.control.paused:
             self.control.pause()  # harts may still be on their way, also those that have hit something
-            self._stop = self.found()[0]
+            if not (wanted := [stop for stop in self.found() if _wanted(stop)]):
+                self.control.run(self.control.free(), past=True)
+                return
+            self._stop = wanted[0]
             self._event.set()
+        else:  # each hart stops alone
+            for stop in self.found():
+                if not _wanted(stop):
+                    self.control.release(stop.hart, past=True)
         self._call()
 
     def note(self, stop: Stop) -> None:
@@ -242,14 +261,21 @@ class Debugger:
         for listener in list(self.listeners):
             listener()
 
-    def _resolve(self, where: int | str, task: Process | None) -> tuple[int, str]:
+    def _resolve(self, where: int | str, task: Process | None, program: str) -> tuple[int, str]:
         if isinstance(where, int):
             return where, ""
-        address = self._names.address_of(where, task) if self._names else None
+        address = self._names.address_of(where, task, program) if self._names else None
         if address is None:
             raise BadAddress(f"no symbol or line is named {where!r}; give an address, name the task whose program has it, or "
                              "load the program's symbols first (machine.symbols.add)")
         return address, where
+
+    def _condition(self, program: str, condition: Condition | None) -> Condition | None:
+        if not program:
+            return condition
+        if not (names := self._names):
+            raise BadAddress(f"what runs {program!r} can't be told without a guest's kernel")
+        return lambda stop: names.program_on(stop.hart) == program[:15] and (condition is None or condition(stop))
 
     def _check(self, hart: int) -> None:
         if not 0 <= hart < self.control.count:
@@ -261,6 +287,18 @@ class Debugger:
 
     def __repr__(self) -> str:
         return f"<Debugger {len(self.breakpoints)} breakpoints, {len(self.watchpoints)} watchpoints, {self.stop or 'running'}>"
+
+
+def _wanted(stop: Stop) -> bool:
+    """Does a stop count?  A condition that fails with an error stops: somebody
+    should see that."""
+    if stop.point is None or stop.point.condition is None:
+        return True
+    try:
+        return bool(stop.point.condition(stop))
+    except Exception:  # noqa: BLE001 - it is a person's own code
+        traceback.print_exc()
+        return True
 
 
 def _space(space: int | None, task: Process | None) -> int | None:

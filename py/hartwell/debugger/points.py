@@ -7,15 +7,20 @@ runs; `Points.write` is called in such a moment.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hartwell import layout
 from hartwell.errors import BadConfiguration
 from hartwell.layout import CONSTANTS, MAX_BREAKPOINTS, MAX_WATCHPOINTS
 from hartwell.platform import Core
 
+if TYPE_CHECKING:
+    from hartwell.debugger.stops import Stop
+
 Kind = Literal["read", "write", "access"]
+Condition = Callable[["Stop"], object]
 _KINDS = {
     "read": CONSTANTS["WATCH_READ"],
     "write": CONSTANTS["WATCH_WRITE"],
@@ -30,13 +35,15 @@ class Breakpoint:
     """Harts stop before the instruction at `address`.
 
     space: a satp value; only harts that translate through that root page
-    table stop.  physical: `address` is a physical one.
+    table stop.  physical: `address` is a physical one.  condition: asked, with
+    the Stop, when it is hit; where it says no, harts go on.
     """
 
     address: int
     space: int | None = None
     physical: bool = False
     name: str = ""
+    condition: Condition | None = field(default=None, compare=False, repr=False)
     number: int = field(default_factory=lambda: next(_numbers), compare=False)
 
     @property
@@ -54,6 +61,7 @@ class Watchpoint:
     space: int | None = None
     physical: bool = False
     name: str = ""
+    condition: Condition | None = field(default=None, compare=False, repr=False)
     number: int = field(default_factory=lambda: next(_numbers), compare=False)
 
     @property
