@@ -77,8 +77,7 @@ EXPORT void disk_filled(uint32_t disk, uint32_t chunk, uint32_t place, uint32_t 
     unlock(&d->lock);
 }
 
-/* The queues go on with what has come. */
-EXPORT void disk_serve(uint32_t disk)
+static void serve(uint32_t disk)
 {
     const struct Disk *d = &MACHINE->disk[disk % MAX_DISKS];
     struct Virtio *v = &MACHINE->virtio[d->slot % MAX_VIRTIO];
@@ -87,6 +86,25 @@ EXPORT void disk_serve(uint32_t disk)
         for (uint32_t queue = 0; queue < v->queue_count; queue++)
             virtio_serve(v, queue);
     unlock(&v->lock);
+}
+
+/* The queues go on with what has come.  After a lazy wake a request may need
+ * memory that only the storage side's own thread can bring, so it must not wait
+ * for it here: the supervisor is told to call disks_serve. */
+EXPORT void disk_serve(uint32_t disk)
+{
+    if (atomic_get(&MACHINE->absent_pages))
+        doorbell_ring(DOORBELL_DISK);
+    else
+        serve(disk);
+}
+
+/* The same for all disks, on a thread that may wait for memory. */
+EXPORT void disks_serve(void)
+{
+    for (uint32_t disk = 0; disk < MAX_DISKS; disk++)
+        if (MACHINE->disk[disk].bytes)
+            serve(disk);
 }
 
 /* The queues (a bit each) whose first request waits. */

@@ -215,6 +215,10 @@ static void look_ahead(struct Virtio *v, const struct Virtqueue *q)
     struct Disk *d = &MACHINE->disk[v->disk % MAX_DISKS];
     struct Virtqueue ahead = *q;
     struct Chain chain;
+    /* Memory that a lazy wake has still to bring must not be waited for with the
+     * disk's lock held: the storage side needs both. */
+    if (atomic_get(&MACHINE->absent_pages))
+        return;
     lock(&d->lock);
     for (uint32_t i = 0; i < AHEAD; i++) {
         queue_take(&ahead);

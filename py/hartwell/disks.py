@@ -8,6 +8,7 @@ cpu/disk.h has the cache between them, web/storage/disks.mjs its storage side.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hartwell.errors import BadConfiguration, DiskInUse, HartwellError, NotSupported
+from hartwell.errors import BadConfiguration, DiskInUse, HartwellError
 from hartwell.layout import CONSTANTS, DISK_CHUNK, LAYOUT, PAGE, field
 from hartwell.platform import Blob, Core, Platform
+from hartwell.platform.store import FrozenDisk, Store
 from hartwell.sizes import parse_size, show_size
 
 SECTOR = 512
@@ -25,6 +27,7 @@ CACHE_BYTES = 96 << 20
 LEAST_FRAMES = 256  # a request may need 128 chunks, and there are several queues
 LARGEST = 1 << 40
 FRAME_BYTES = LAYOUT["Frame"].size
+SCRATCH = "scratch"  # kind of the records that a machine's end drops
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class DiskPlan:
     frames: int
     optional: bool = False
     offset: int = 0
+    source: str | None = None
+    """What finds the base again."""
+    frozen: FrozenDisk | None = None
+    """Of a machine that wakes: the changes that it begins with."""
+    pack: int = 0
+    """The open file that has their chunks; 0: the store."""
 
     @property
     def in_memory(self) -> bool:
@@ -88,6 +97,16 @@ class DiskPlan:
 
     def at(self, offset: int) -> DiskPlan:
         return replace(self, offset=offset)
+
+    def said(self) -> dict[str, Any]:
+        """For a snapshot: what `woken_disk` makes the plan of again, but for what was changed."""
+        facts: dict[str, Any] = {"name": self.name, "bytes": self.bytes}
+        if not self.in_memory:
+            facts |= {
+                "kind": self.base["kind"], "source": self.source, "digest": self.base.get("digest", ""),
+                "size": self.base.get("size", 0), "frames": self.frames, "read_only": self.read_only, "overlay": self.overlay,
+            }
+        return facts
 
 
 async def plan_disk(place: Platform, disk: Disk | str | Path | bytes | bytearray, name: str) -> DiskPlan:
@@ -123,7 +142,10 @@ async def plan_disk(place: Platform, disk: Disk | str | Path | bytes | bytearray
     if base["kind"] == "bytes":  # all of it is in memory from the start, and stays
         return DiskPlan(name, total, base, blob, None, asked.read_only, chunks)
     frames = min(chunks, max(LEAST_FRAMES, parse_size(asked.cache, f"disk {name}, cache") // DISK_CHUNK))
-    return DiskPlan(name, total, base, blob, asked.overlay, asked.read_only, frames, asked.optional)
+    return DiskPlan(
+        name, total, base, blob, asked.overlay, asked.read_only, frames, asked.optional,
+        source=None if source is None else str(source),
+    )
 
 
 async def _image(place: Platform, source: str) -> tuple[dict[str, Any], int]:
@@ -153,65 +175,141 @@ def kept_disk(name: str, size: int) -> DiskPlan:
     return DiskPlan(name, size, {"kind": "kept", "name": name}, None, None, False, -(-size // DISK_CHUNK))
 
 
+async def woken_disk(place: Platform, facts: Mapping[str, Any], *, fork: bool, pack: int) -> DiskPlan:
+    """A snapshot's disk (what `said` gave, checked by the manifest's reader).
+
+    Raises BadConfiguration when its base is not here, or is another one.  A
+    snapshot from a file names no file of this computer: only images are looked for.
+    """
+    name, kind = str(facts["name"]), str(facts.get("kind", ""))
+    if not kind:
+        return kept_disk(name, int(facts["bytes"]))
+    if kind == "raw" and pack:
+        raise BadConfiguration(
+            f"disk {name}: its base is a raw file of the computer where the machine slept, and is not in the snapshot; "
+            "only images travel (docs/hibernation.md)"
+        )
+    source = facts["source"]
+    try:
+        plan = await plan_disk(place, Disk(source, size=int(facts["bytes"]), read_only=bool(facts["read_only"])), name)
+    except (FileNotFoundError, HartwellError) as error:
+        raise BadConfiguration(f"disk {name}: {source} is needed to wake this machine, and is not at hand: {error}") from None
+    there, here = ((base["kind"], base.get("digest", ""), base.get("size", 0)) for base in (facts, plan.base))
+    if there != here:
+        raise BadConfiguration(
+            f"disk {name}: {source} is not what the machine slept with, so that its changes are of no use over it: "
+            f"{_words(*there)} then, {_words(*here)} now"
+        )
+    frozen = FrozenDisk(int(facts["born"]), int(facts["generation"]), bytes(facts["changed"]))
+    return replace(
+        plan, frames=int(facts["frames"]), overlay=None if fork else facts["overlay"], frozen=frozen, pack=pack)
+
+
+def _words(kind: str, digest: str, size: int) -> str:
+    return f"an image of {digest[:16]}" if kind == "chunks" else f"{size} bytes"
+
+
 class MachineDisks:
     """The disks of one machine, after their devices were put into slots."""
 
     def __init__(self, place: Platform, core: Core, plans: list[DiskPlan]) -> None:
         self._place, self._core, self.plans = place, core, plans
         self._locked: list[str] = []
+        self._scratch: dict[int, str] = {}  # records of disks that nobody gave a name, kept for as long as the machine lives
         self._number: int | None = None
 
-    async def open(self) -> str:
-        """Begins to serve them; DiskInUse when an overlay belongs to another machine now.
-        What a person should know of it, or ""."""
+    async def open(self, owner: str) -> str:
+        """Begins to serve them for the machine of that identity; DiskInUse when an
+        overlay belongs to another machine now.  What a person should know of it, or ""."""
         if all(plan.in_memory for plan in self.plans):
             return ""
-        note = ""
-        store = self._place.store
+        notes = []
         try:
             for index, plan in enumerate(self.plans):
-                if plan.overlay is None:
+                if plan.in_memory:
                     continue
-                if store is None and not plan.optional:
-                    raise BadConfiguration(f"disk {plan.name}: there is nothing here to keep changes in; boot with overlay=None")
-                if store is None or not await store.lock(f"disk {plan.overlay}"):
-                    if plan.optional:
-                        note = f"Changes to the disk are not kept: another machine uses {plan.overlay!r} now."
-                        self.plans[index] = replace(plan, overlay=None)
-                        self._core.store(field("Machine.disk.durable", index).offset, 0)
-                        continue
-                    raise DiskInUse(
-                        f"disk {plan.overlay!r} is used by another machine (another tab, or another process); "
-                        "stop that one first, or boot with overlay=None, which keeps no changes"
-                    )
-                self._locked.append(plan.overlay)
-            self._number = await self._core.open_disks(self._describe())
+                if plan.frozen is not None:
+                    plan, note = await self._again(plan, index, owner)
+                elif plan.overlay is not None:
+                    plan, note = await self._lock(plan)
+                else:
+                    continue
+                self.plans[index] = plan
+                self._core.store(field("Machine.disk.durable", index).offset, int(plan.overlay is not None))
+                notes += [note] if note else []
+            self._number = await self._core.open_disks(self._describe(owner))
         except BaseException:
             await self._unlock()
             raise
-        return note
+        return "\r\n".join(notes)
 
-    def _describe(self) -> dict[str, Any]:
+    async def _lock(self, plan: DiskPlan) -> tuple[DiskPlan, str]:
+        """Takes a disk's overlay, or goes without where that is allowed."""
+        store = self._place.store
+        if store is None and not plan.optional:
+            raise BadConfiguration(f"disk {plan.name}: there is nothing here to keep changes in; boot with overlay=None")
+        if store is not None and await store.lock(f"disk {plan.overlay}"):
+            self._locked.append(str(plan.overlay))
+            return plan, ""
+        if plan.optional:
+            return replace(plan, overlay=None), f"Changes to the disk are not kept: another machine uses {plan.overlay!r} now."
+        raise DiskInUse(
+            f"disk {plan.overlay!r} is used by another machine (another tab, or another process); "
+            "stop that one first, or boot with overlay=None, which keeps no changes"
+        )
+
+    async def _again(self, plan: DiskPlan, index: int, owner: str) -> tuple[DiskPlan, str]:
+        """A disk that wakes goes on under its name, unless another machine has
+        changed that overlay since: then under a new one, and nothing is lost."""
+        store, frozen = self._place.store, plan.frozen
+        assert store is not None and frozen is not None  # nobody wakes without a store
+        if plan.overlay is None:
+            self._scratch[index] = f"{owner} {index}"
+            await store.lock(f"disk {self._scratch[index]}")
+            self._locked.append(self._scratch[index])
+            return plan, ""
+        known = {record.name: json.loads(record.about) for record in await store.records("disk")}
+        name, number = plan.overlay, 1
+        while True:
+            about = known.get(name)
+            same = about is None or about.get("owner") == owner or (
+                (about.get("born"), about.get("generation")) == (frozen.born, frozen.generation))
+            if same and await store.lock(f"disk {name}"):
+                break
+            number += 1
+            name = f"{plan.overlay} {number}"
+        self._locked.append(name)
+        if name == plan.overlay:
+            return plan, ""
+        note = f"Another machine has, or has changed, the disk {plan.overlay!r}; changes to this one's are kept as {name!r}."
+        return replace(plan, overlay=name), note
+
+    def _describe(self, owner: str) -> dict[str, Any]:
         disks = []
         for index, plan in enumerate(self.plans):
             if plan.in_memory:
                 continue
-            areas = plan.areas
+            areas, frozen = plan.areas, plan.frozen
             disks.append({
                 "index": index, "bytes": plan.bytes, "chunks": plan.chunks, "frames": plan.frames,
                 "marks": areas["marks"][0], "frameTable": areas["frame"][0], "data": areas["data"][0],
-                "base": dict(plan.base), "overlay": plan.overlay,
+                "base": dict(plan.base), "overlay": plan.overlay, "owner": owner,
+                "from": None if frozen is None else {
+                    "born": frozen.born, "generation": frozen.generation, "pack": plan.pack,
+                    "entries": base64.b64encode(frozen.entries).decode(), "scratch": self._scratch.get(index, ""),
+                },
             })
         return {"bell": field("Machine.disk_bell").offset, "disks": disks}
 
-    def check_sleep(self) -> None:
-        """NotSupported when a disk is more than its machine's memory."""
-        for plan in self.plans:
-            if not plan.in_memory:
-                raise NotSupported(
-                    f"disk {plan.name}: a machine sleeps with disks that were given as bytes, whose contents are in its memory; "
-                    "this one's are not yet part of a snapshot. Shut the guest down instead: its disk is kept"
-                )
+    @property
+    def number(self) -> int:
+        """For Store.save; 0: no disk is more than its machine's memory."""
+        return self._number or 0
+
+    async def settle(self) -> None:
+        """The machine is awake: what is kept of its disks is what they are now."""
+        if self._number is not None:
+            await self._core.settle_disks(self._number)
 
     async def commit(self) -> list[int]:
         """Returns when all that the guest has written is kept: the overlays' generations.
@@ -232,6 +330,9 @@ class MachineDisks:
         if self._number is not None:
             number, self._number = self._number, None
             await self._core.close_disks(number)
+        for name in self._scratch.values():
+            if self._place.store is not None:
+                await self._place.store.drop_record(SCRATCH, name)
         await self._unlock()
 
     async def pack(self, index: int, folder: str) -> dict[str, Any]:
@@ -253,6 +354,14 @@ class MachineDisks:
         names = ("misses", "fetched", "evicted", "failures", "generation", "dirty")
         slots = [{name: field(f"Machine.disk.{name}", index) for name in names} for index in range(len(self.plans))]
         return [{name: int.from_bytes(load(slot.offset, slot.size), "little") for name, slot in each.items()} for each in slots]
+
+
+async def sweep(store: Store) -> None:
+    """Drops what machines that ended without a word have left."""
+    for record in await store.records(SCRATCH):
+        if await store.lock(f"disk {record.name}"):
+            await store.drop_record(SCRATCH, record.name)
+            await store.unlock(f"disk {record.name}")
 
 
 def put_disk(core: Core, index: int, slot: int, plan: DiskPlan) -> None:

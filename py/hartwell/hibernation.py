@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hartwell import platform as platforms
+from hartwell.disks import sweep
 from hartwell.errors import BadConfiguration, HartwellError, MachineInUse, MachineStopped, SnapshotNotFound, StorageFull
 from hartwell.platform import Platform
 from hartwell.platform.store import Room, saving
@@ -142,6 +143,7 @@ async def delete_snapshot(name: str, place: Platform | None = None) -> None:
     store = need_store(place or platforms.current())
     if not await store.drop_record(KIND, name):
         raise SnapshotNotFound(f"no machine sleeps here by the name {name!r}")
+    await sweep(store)
     await store.collect()
 
 
@@ -175,7 +177,7 @@ async def export_snapshot(name: str, file: str | Path = "", place: Platform | No
     ram = manifest.areas["ram"].chunks
     first = [ram[index][0] for index in manifest.order if index in ram]
     others = [digest for area in ("rings", "blob") for digest, _ in manifest.areas[area].chunks.values()]
-    rest = [digest for _, (digest, _) in sorted(ram.items())]
+    rest = [digest for _, (digest, _) in sorted(ram.items())] + manifest.disk_refs()
 
     def report(done: int, total: int) -> None:
         place.emit("progress", {"what": f"exporting {name}", "loaded": done, "total": total})
@@ -194,6 +196,10 @@ async def import_snapshot(file: Any, name: str | None = None, place: Platform | 
     pack, text = await store.open_pack(file)
     try:
         manifest = parse(text, "the file")
+        for disk in manifest.disks:
+            if disk.get("kind") == "raw":  # a file may not say which of this computer's files a guest shall read
+                raise BadConfiguration(
+                    f"disk {disk['name']}: its base is a raw file of the computer where the machine slept; only images travel")
         wish = name or manifest.name or manifest.image
         check_name(wish)
         manifest.name = await free_name(place, wish)

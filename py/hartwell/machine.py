@@ -157,7 +157,7 @@ class Machine(Replayable, Inspection, GdbPort):
             core = await place.create(request.plan)
             try:
                 machine = cls(core, request, place, links, jit)
-                note = await machine.disks.open()
+                note = await machine.disks.open(machine._saver.identity)
             except BaseException:
                 core.terminate()
                 raise
@@ -456,6 +456,8 @@ class Machine(Replayable, Inspection, GdbPort):
             count = core.load(rings)
             bits = core.and_(bell, 0)
             served = False if self.history else self._work()
+            if bits & CONSTANTS["DOORBELL_DISK"]:
+                core.call("disks_serve")
             if bits & CONSTANTS["DOORBELL_DEBUG"]:
                 _guarded(self.debugger.rung)
             if bits & CONSTANTS["DOORBELL_STOP"] or core.load(_WORDS["stop_reason"]):

@@ -15,9 +15,10 @@ import { CHUNK, DIGEST, StorageError, hex, sha256 } from "./store.mjs";
  * @property {(chunk: number) => boolean} has false: it is all zeros
  * @property {(chunk: number, most: number) => number} run how many chunks from this one on, at most `most`, are one read
  * @property {(chunk: number, count: number) => Promise<(Uint8Array | Error)[]>} read chunks of a run, each of CHUNK bytes
+ * @property {() => Promise<void>} [close]
  */
 
-/** @typedef {(offset: number, count: number) => Promise<Uint8Array>} ReadRange exactly `count` bytes, or an error */
+/** @typedef {((offset: number, count: number) => Promise<Uint8Array>) & {close?: () => Promise<void>}} ReadRange exactly `count` bytes, or an error */
 
 const TRIES = 3;
 const TRY_MS = 300;
@@ -30,12 +31,13 @@ export async function rangeReader(url) {
   if (url.startsWith("file:")) {
     const { open } = await import("node:fs/promises");
     const handle = await open(new URL(url), "r");
-    return async (offset, count) => {
+    const read = async (/** @type {number} */ offset, /** @type {number} */ count) => {
       const bytes = new Uint8Array(count);
       const { bytesRead } = await handle.read(bytes, 0, count, offset);
       if (bytesRead !== count) throw new StorageError("StorageFailed", `${url}: it ends at byte ${offset + bytesRead}, in the middle of the disk`);
       return bytes;
     };
+    return Object.assign(read, { close: () => handle.close() });
   }
   return async (offset, count) => {
     /** @type {unknown} */
@@ -83,6 +85,7 @@ export const zeros = {
  */
 export function rawBase(read, size) {
   return {
+    close: read.close,
     has: (chunk) => chunk * CHUNK < size,
     run: (chunk, most) => Math.max(1, Math.min(most, Math.ceil(size / CHUNK) - chunk)),
     read: async (chunk, count) => {
@@ -113,6 +116,7 @@ export function chunkBase(read, table, name) {
   const index = new Map(numbers.map((chunk, i) => [chunk, i]));
   if (index.size !== numbers.length) throw new StorageError("SnapshotCorrupt", `${name}: its table names a chunk twice`);
   return {
+    close: read.close,
     has: (chunk) => index.has(chunk),
     run: (chunk, most) => {
       const first = index.get(chunk) ?? 0;

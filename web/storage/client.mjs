@@ -72,11 +72,12 @@ export class StorageClient {
    * @param {any} core of core.mjs
    * @param {number[]} ranges offset, count, ...
    * @param {boolean} aside copies them first, so that the machine need not wait
+   * @param {number} machine whose disks are saved along with it, as openDisks gave it; 0: none
    * @param {(event: any) => void} hear {event: "captured"}, when the machine may go on; {event: "progress", done, total}
-   * @returns {Promise<import("./keeper.mjs").Saved>}
+   * @returns {Promise<import("./keeper.mjs").Saved & {disks: ({index: number} & import("./overlay.mjs").Frozen)[]}>}
    */
-  save(core, ranges, aside, hear) {
-    return this.ask("save", { memory: core.memory.buffer, ranges, aside }, hear);
+  save(core, ranges, aside, machine, hear) {
+    return this.ask("save", { memory: core.memory.buffer, ranges, aside, machine }, hear);
   }
 
   /**
@@ -177,6 +178,8 @@ export class StorageClient {
   }
   /** Settles when all that was written is kept. @param {number} machine @returns {Promise<number[]>} generations */
   commitDisks = (machine) => this.ask("commitDisks", { machine });
+  /** After a wake: the overlays' records become what the disks are. @param {number} machine */
+  settleDisks = (machine) => this.ask("settleDisks", { machine });
   /** @param {number} machine @returns {Promise<string>} JSON: what went wrong last with each, or null */
   diskErrors = (machine) => this.ask("diskErrors", { machine });
   /** Node only: writes an image's chunks. @type {(machine: number, index: number, folder: string) => Promise<string>} */

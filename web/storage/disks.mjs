@@ -29,6 +29,10 @@ import { CHUNK, hex, sha256, StorageError } from "./store.mjs";
  * @property {number} data offset of the frames' bytes
  * @property {{kind: string, url?: string, table?: string, digest?: string, size?: number, name: string}} base
  * @property {string | null} overlay its name in the store; null: changes end with the machine
+ * @property {string} owner the machine's identity
+ * @property {{born: number, generation: number, entries: string, pack: number, scratch: string} | null} from of a machine
+ *   that wakes: the snapshot's list (in base64), the file that has its chunks (0: the store), a name for
+ *   what is kept for as long as the machine lives
  */
 
 const NONE = 0xffffffff;
@@ -38,7 +42,10 @@ const FAILED = 2;
 const DROPPED = 3;
 const ZERO = 1; // DISK_ZERO
 const ZERO_WRITING = 4; // DISK_ZERO_WRITING
+const USED = 1; // FRAME_USED
+const DIRTY = 4; // FRAME_DIRTY
 const WRITING = 8; // FRAME_WRITING
+const ZERO_DIRTY = 2; // DISK_ZERO_DIRTY
 const LONGEST_RUN = 16; // chunks of one read
 const IDLE_MS = 2000; // between two looks without a ring
 const LOOK_MS = 2; // the same while a request waits for nothing that is known
@@ -50,9 +57,25 @@ async function openBase(base) {
   const read = await rangeReader(base.url ?? "");
   if (base.kind === "raw") return rawBase(read, base.size ?? 0);
   const size = base.size ?? 0; // of the table
-  const table = size ? await (await rangeReader(base.table ?? ""))(0, size) : new Uint8Array(0);
+  const tables = await rangeReader(base.table ?? "");
+  const table = size ? await tables(0, size) : new Uint8Array(0);
+  await tables.close?.();
   if (hex(await sha256(table)) !== base.digest) throw new StorageError("SnapshotCorrupt", `${base.name}: its table of chunks is damaged (SHA-256)`);
   return chunkBase(read, table, base.name);
+}
+
+/**
+ * @param {Keeper} keeper
+ * @param {DiskPlan} plan
+ * @param {(pack: number) => import("./keeper.mjs").Source} sourceOf
+ */
+function openOverlay(keeper, plan, sourceOf) {
+  const { overlay: name, base: { digest, kind, name: called }, bytes, owner, from } = plan;
+  const base = digest ?? `${kind} ${called}`;
+  if (!from) return name === null ? memoryOverlay(keeper) : storedOverlay(keeper, { kind: "disk", name, base, bytes, owner });
+  const entries = Uint8Array.from(atob(from.entries), (letter) => letter.charCodeAt(0));
+  const where = name === null ? { kind: "scratch", name: from.scratch } : { kind: "disk", name };
+  return storedOverlay(keeper, { ...where, base, bytes, owner }, { ...from, entries }, from.pack ? sourceOf(from.pack) : null);
 }
 
 /** One disk. */
@@ -232,6 +255,39 @@ class Disk {
   }
 
   /**
+   * The whole disk as it is now, for a snapshot: no request is being served.
+   * What this gives puts it into the store.
+   */
+  freeze() {
+    const { exports, memory, plan } = this;
+    const table = new Uint32Array(memory.buffer, plan.frameTable, 2 * plan.frames);
+    /** @type {import("./overlay.mjs").Change[]} */
+    const changes = [];
+    exports.disk_lock(plan.index);
+    for (let frame = 0; frame < plan.frames; frame++) {
+      const flags = table[2 * frame + 1];
+      if (!(flags & USED) || !(flags & (DIRTY | WRITING))) continue;
+      changes.push({ chunk: table[2 * frame], bytes: memory.slice(plan.data + frame * CHUNK, plan.data + (frame + 1) * CHUNK) });
+    }
+    for (let chunk = 0; chunk < plan.chunks; chunk++) {
+      const mark = memory[plan.marks + chunk];
+      if (mark & ZERO && mark & (ZERO_DIRTY | ZERO_WRITING)) changes.push({ chunk, bytes: null });
+    }
+    exports.disk_unlock(plan.index);
+    return this.overlay.freeze(changes);
+  }
+
+  /** The overlay's record is this disk's. */
+  async settle() {
+    while (this.committing) await this.committing.catch(() => {});
+    this.committing = this.overlay.settle().finally(() => {
+      this.committing = null;
+      this.ring();
+    });
+    return this.committing;
+  }
+
+  /**
    * The disk's present bytes of a chunk, whatever holds them.
    * @param {number} chunk
    * @returns {Promise<Uint8Array | null>} null: zeros
@@ -250,17 +306,16 @@ export class Disks {
   /**
    * @param {Keeper} keeper
    * @param {{memory: WebAssembly.Memory, module: WebAssembly.Module, place: import("../instance.mjs").Place, bell: number, disks: DiskPlan[]}} message
+   * @param {(pack: number) => import("./keeper.mjs").Source} sourceOf
    */
-  static async open(keeper, { memory, module, place, bell, disks }) {
+  static async open(keeper, { memory, module, place, bell, disks }, sourceOf) {
     const exports = await instantiate(module, memory, place);
     const bytes = new Uint8Array(memory.buffer);
     const words = new Int32Array(memory.buffer);
     const list = [];
     for (const plan of disks) {
       const base = await openBase(plan.base);
-      const overlay = plan.overlay === null
-        ? memoryOverlay(keeper)
-        : await storedOverlay(keeper, plan.overlay, plan.base.digest ?? `${plan.base.kind} ${plan.base.name}`, plan.bytes);
+      const overlay = await openOverlay(keeper, plan, sourceOf);
       list.push(new Disk(plan, exports, bytes, base, overlay, () => ring(words, bell >>> 2)));
     }
     return new Disks(list, words, bell);
@@ -298,12 +353,23 @@ export class Disks {
     return this.list.map((disk) => disk.overlay.generation);
   }
 
+  /** Each disk as it is now; see Disk.freeze. */
+  freeze() {
+    return this.list.map((disk) => ({ index: disk.plan.index, store: disk.freeze() }));
+  }
+
+  /** The records are what the disks are. */
+  async settle() {
+    for (const disk of this.list) await disk.settle();
+  }
+
   /** Commits what is left, and ends. */
   async close() {
     await this.commit().catch(() => {}); // nobody is left to be told
     this.ended = true;
     ring(this.words, this.bell);
     await this.running;
+    for (const disk of this.list) await disk.base.close?.();
   }
 }
 

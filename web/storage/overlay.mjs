@@ -3,19 +3,26 @@
  * digest under which the store has it.
  *
  * A commit puts the changed chunks into the store first and then, in one step,
- * a record with the new list: kind "disk", its text {version, bytes, base,
- * generation, chunks}, its refs the chunks' digests in that order.  So after
+ * a record with the new list: kind "disk", its text {version, bytes, base, born,
+ * generation, owner, chunks}, its refs the chunks' digests in that order.  So after
  * whatever end the record names one whole state, the last one committed.
+ *
+ * A snapshot has such a list too (`freeze`), and the disk of a machine that
+ * woke begins with that one.  The record, which may be further on, is
+ * replaced when the machine is awake (`settle`): a wake that fails leaves it.
  */
 
-import { DIGEST, StorageError, ZEROS, hex, unhex } from "./store.mjs";
+import { importPack } from "./pack.mjs";
+import { CHUNK, DIGEST, StorageError, ZEROS, hex, names, unhex } from "./store.mjs";
 
 /** @typedef {import("./keeper.mjs").Keeper} Keeper */
 
-const KIND = "disk";
 const VERSION = 1;
+const ENTRY = 4 + DIGEST; // of a packed list: chunk (u32, little-endian), digest (zeros: it is all zeros)
 
 /** @typedef {{chunk: number, bytes: Uint8Array | null}} Change null: zeros */
+
+/** @typedef {{born: number, generation: number, entries: Uint8Array}} Frozen a list as a snapshot has it: whose it is, and how far */
 
 /**
  * @typedef {object} Overlay
@@ -24,6 +31,9 @@ const VERSION = 1;
  * @property {(chunk: number) => boolean} has
  * @property {(chunk: number) => Promise<Uint8Array | null>} read null: zeros
  * @property {(changes: Change[]) => Promise<void>} commit
+ * @property {(changes: Change[]) => () => Promise<Frozen>} freeze the state that a commit of `changes` would make,
+ *   as it is at the call; what it gives puts the chunks into the store.  Nothing is committed by it.
+ * @property {() => Promise<void>} settle the record says what the disk is
  */
 
 /**
@@ -31,16 +41,19 @@ const VERSION = 1;
  * @param {Keeper} keeper
  * @returns {Overlay}
  */
-export function memoryOverlay({ zstd }) {
-  /** @type {Map<number, {frame: Uint8Array, size: number} | null>} */
+export function memoryOverlay(keeper) {
+  const { store, zstd } = keeper;
+  /** @type {Map<number, {frame: Uint8Array, size: number, digest?: string} | null>} */
   const kept = new Map();
+  /** @param {{frame: Uint8Array, size: number}} value */
+  const unpack = ({ frame, size }) => zstd.decompress(frame, size)?.slice() ?? null;
   return {
     generation: 0,
     chunks: () => [...kept].map(([chunk, value]) => [chunk, value === null]),
     has: (chunk) => kept.has(chunk),
     read: async (chunk) => {
       const value = kept.get(chunk);
-      return value ? (zstd.decompress(value.frame, value.size)?.slice() ?? null) : null;
+      return value ? unpack(value) : null;
     },
     async commit(changes) {
       for (const { chunk, bytes } of changes) {
@@ -48,24 +61,54 @@ export function memoryOverlay({ zstd }) {
       }
       this.generation++;
     },
+    freeze(changes) {
+      const values = [...kept];
+      const generation = this.generation;
+      return async () => {
+        /** @type {Map<number, string>} */
+        const digests = new Map();
+        // What an earlier snapshot put there may have been dropped with it.
+        const named = values.map(([, value]) => value?.digest ?? ZEROS);
+        const there = await store.sizes(named);
+        for (const [i, [chunk, value]] of values.entries()) {
+          if (value && !(value.digest && there[i] !== undefined)) {
+            const [[, digest]] = await put(keeper, [{ chunk, bytes: unpack(value) }]);
+            value.digest = digest;
+          }
+          digests.set(chunk, value?.digest ?? ZEROS);
+        }
+        for (const [chunk, digest] of await put(keeper, changes)) digests.set(chunk, digest);
+        return { born: 0, generation, entries: pack(digests) };
+      };
+    },
+    settle: async () => {},
   };
 }
+
+/**
+ * @typedef {object} Where an overlay is kept, and who has it
+ * @property {string} kind "disk", or "scratch": gone with its machine
+ * @property {string} name
+ * @property {string} base what it was made over: another one is refused
+ * @property {number} bytes of the disk
+ * @property {string} owner the machine's identity
+ */
 
 /**
  * One in the store.
  *
  * @param {Keeper} keeper
- * @param {string} name
- * @param {string} base what it was made over: another one is refused
- * @param {number} bytes of the disk
+ * @param {Where} where
+ * @param {Frozen | null} [from] a snapshot's list, to begin with
+ * @param {import("./keeper.mjs").Source | null} [source] where the chunks of `from` are; null: in the store
  * @returns {Promise<Overlay>}
  */
-export async function storedOverlay(keeper, name, base, bytes) {
+export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, from = null, source = null) {
   const { store } = keeper;
   /** @type {Map<number, string>} */
   const digests = new Map();
-  let generation = 0;
-  const record = await store.getRecord(KIND, name);
+  let [generation, born] = [0, Date.now()];
+  const record = await store.getRecord(kind, name);
   if (record) {
     const facts = read(name, record.text);
     if (facts.base !== base) {
@@ -76,9 +119,25 @@ export async function storedOverlay(keeper, name, base, bytes) {
     }
     if (facts.bytes > bytes) throw new StorageError("SnapshotCorrupt", `disk ${JSON.stringify(name)} has ${facts.bytes} bytes, more than the ${bytes} asked for`);
     if (record.refs.length !== DIGEST * facts.chunks.length) throw new StorageError("SnapshotCorrupt", `disk ${JSON.stringify(name)}: its list of chunks is damaged`);
-    facts.chunks.forEach((/** @type {number} */ chunk, /** @type {number} */ i) => digests.set(chunk, hex(record.refs.subarray(DIGEST * i, DIGEST * (i + 1)))));
+    const found = names(record.refs);
+    if (!from) facts.chunks.forEach((/** @type {number} */ chunk, /** @type {number} */ i) => digests.set(chunk, found[i]));
     generation = facts.generation;
+    born = facts.born ?? 0;
   }
+  if (from) {
+    unpackInto(digests, from.entries);
+    generation = Math.max(generation, from.generation);
+    if (!record) born = from.born || born;
+  }
+  let settled = !from;
+
+  /** What the record is to name must be in the store before it. */
+  async function adopt() {
+    const keys = [...new Set(digests.values())].filter((key) => key !== ZEROS);
+    if (source) await importPack(keeper, { keys, source, text: "" }, () => {});
+    source = null;
+  }
+
   /** @type {Overlay} */
   const overlay = {
     generation,
@@ -88,40 +147,87 @@ export async function storedOverlay(keeper, name, base, bytes) {
       const digest = digests.get(chunk);
       if (!digest || digest === ZEROS) return null;
       const place = new Uint8Array(keeper.zstd.largest);
-      await keeper.load(place.buffer, unhex(digest), [{ offset: 0, count: place.length }]);
+      const where = source && (await store.sizes([digest]))[0] === undefined ? source : keeper.source;
+      await keeper.load(place.buffer, unhex(digest), [{ offset: 0, count: place.length }], where);
       return place;
     },
     async commit(changes) {
       await store.guard(false, async () => {
-        const filled = changes.filter(({ bytes }) => bytes);
-        const memory = new Uint8Array(filled.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0));
-        let offset = 0;
-        const list = filled.map(({ bytes }) => {
-          const piece = { offset, count: bytes?.length ?? 0 };
-          memory.set(bytes ?? [], offset);
-          offset += piece.count;
-          return piece;
-        });
-        const saved = await keeper.save(memory.buffer, list);
+        await adopt();
         // A copy until the record is written: a commit that fails changes nothing.
         const next = new Map(digests);
-        for (const { chunk, bytes } of changes) if (!bytes) next.set(chunk, ZEROS);
-        filled.forEach(({ chunk }, i) => next.set(chunk, hex(saved.digests.subarray(DIGEST * i, DIGEST * (i + 1)))));
+        for (const [chunk, digest] of await put(keeper, changes)) next.set(chunk, digest);
         const refs = new Uint8Array(DIGEST * next.size);
         let at = 0;
         for (const digest of next.values()) {
           refs.set(unhex(digest), at);
           at += DIGEST;
         }
-        const facts = { version: VERSION, bytes, base, generation: overlay.generation + 1, chunks: [...next.keys()] };
-        const about = JSON.stringify({ bytes, base, generation: facts.generation, changed: next.size });
-        await store.putRecord(KIND, name, { about, text: JSON.stringify(facts), refs, time: Date.now() });
+        const facts = { version: VERSION, bytes, base, born, generation: overlay.generation + 1, owner, chunks: [...next.keys()] };
+        const about = JSON.stringify({ bytes, base, born, generation: facts.generation, owner, changed: next.size });
+        await store.putRecord(kind, name, { about, text: JSON.stringify(facts), refs, time: Date.now() });
         for (const [chunk, digest] of next) digests.set(chunk, digest);
         overlay.generation++;
+        settled = true;
       });
+    },
+    freeze(changes) {
+      const state = new Map(digests);
+      const now = overlay.generation;
+      return async () => {
+        await adopt();
+        for (const [chunk, digest] of await put(keeper, changes)) state.set(chunk, digest);
+        return { born, generation: now, entries: pack(state) };
+      };
+    },
+    settle: async () => {
+      if (!settled) await overlay.commit([]);
     },
   };
   return overlay;
+}
+
+/**
+ * Changed chunks into the store.
+ * @param {Keeper} keeper
+ * @param {Change[]} changes
+ * @returns {Promise<[number, string][]>} each chunk's digest
+ */
+async function put(keeper, changes) {
+  const filled = changes.filter(({ bytes }) => bytes);
+  const memory = new Uint8Array(CHUNK * filled.length);
+  const list = filled.map(({ bytes }, i) => {
+    memory.set(bytes ?? [], CHUNK * i);
+    return { offset: CHUNK * i, count: bytes?.length ?? 0 };
+  });
+  const digests = names((await keeper.save(memory.buffer, list)).digests);
+  const zeroed = changes.filter(({ bytes }) => !bytes);
+  return [
+    ...zeroed.map(({ chunk }) => /** @type {[number, string]} */ ([chunk, ZEROS])),
+    ...filled.map(({ chunk }, i) => /** @type {[number, string]} */ ([chunk, digests[i]])),
+  ];
+}
+
+/** @param {Map<number, string>} digests */
+function pack(digests) {
+  const entries = new Uint8Array(ENTRY * digests.size);
+  const view = new DataView(entries.buffer);
+  for (const [i, chunk] of [...digests.keys()].sort((a, b) => a - b).entries()) {
+    view.setUint32(ENTRY * i, chunk, true);
+    entries.set(unhex(digests.get(chunk) ?? ZEROS), ENTRY * i + 4);
+  }
+  return entries;
+}
+
+/**
+ * @param {Map<number, string>} digests
+ * @param {Uint8Array} entries
+ */
+function unpackInto(digests, entries) {
+  const view = new DataView(entries.buffer, entries.byteOffset, entries.length);
+  for (let at = 0; at + ENTRY <= entries.length; at += ENTRY) {
+    digests.set(view.getUint32(at, true), hex(entries.subarray(at + 4, at + ENTRY)));
+  }
 }
 
 /**

@@ -71,11 +71,15 @@ async function reader(file) {
 
 /** @type {Record<string, (keeper: Keeper, message: any, tell: (event: string, more?: object) => void) => Promise<any>>} */
 const operations = {
-  async save(keeper, { memory, ranges, aside }, tell) {
+  async save(keeper, { memory, ranges, aside, machine }, tell) {
+    const disks = machines.get(machine)?.freeze() ?? [];
     let from = { memory, list: pieces(ranges, memory.byteLength) };
     if (aside) from = capture(memory, from.list);
     tell("captured");
-    return keeper.save(from.memory, from.list, (done, total) => tell("progress", { done, total }));
+    const saved = await keeper.save(from.memory, from.list, (done, total) => tell("progress", { done, total }));
+    const frozen = [];
+    for (const { index, store } of disks) frozen.push({ index, ...(await store()) });
+    return { ...saved, disks: frozen };
   },
   async load(keeper, { memory, digests, ranges, pack }, tell) {
     const list = pieces(ranges, memory.byteLength);
@@ -123,9 +127,10 @@ const operations = {
   estimate: ({ store }) => store.estimate(),
   async openDisks(keeper, message) {
     const number = nextMachine++;
-    machines.set(number, await Disks.open(keeper, message));
+    machines.set(number, await Disks.open(keeper, message, (pack) => sourceOf(keeper, pack)));
     return number;
   },
+  settleDisks: async (_, { machine }) => machines.get(machine)?.settle(),
   commitDisks: async (_, { machine }) => machines.get(machine)?.commit() ?? [],
   diskErrors: async (_, { machine }) => JSON.stringify(machines.get(machine)?.list.map(({ error }) => error) ?? []),
   async packDisk(_, { machine, index, folder }) {

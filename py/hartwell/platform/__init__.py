@@ -79,6 +79,9 @@ class Core(Protocol):
     async def commit_disks(self, number: int) -> list[int]:
         """Returns when all that was written is kept: the overlays' generations."""
 
+    async def settle_disks(self, number: int) -> None:
+        """After a wake: the overlays' records become what the disks are."""
+
     async def disk_errors(self, number: int) -> list[str | None]:
         """What went wrong last with each disk."""
 

@@ -145,6 +145,10 @@ class JavaScriptCore:
         """Returns when all that was written is kept: the overlays' generations."""
         return [int(each) for each in await done(self._storage.commitDisks(number))]
 
+    async def settle_disks(self, number: int) -> None:
+        """After a wake: the overlays' records become what the disks are."""
+        await done(self._storage.settleDisks(number))
+
     async def disk_errors(self, number: int) -> list[str | None]:
         """What went wrong last with each disk."""
         found: list[str | None] = json.loads(await done(self._storage.diskErrors(number)))

@@ -13,7 +13,7 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion, StorageFailed, StorageFull
 from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core
-from hartwell.platform.store import Range, Record, Report, Room, Saved
+from hartwell.platform.store import FrozenDisk, Range, Record, Report, Room, Saved
 
 _ERRORS: dict[str, type[HartwellError]] = {
     "StorageFull": StorageFull, "QuotaExceededError": StorageFull, "SnapshotCorrupt": SnapshotCorrupt,
@@ -38,9 +38,9 @@ class JavaScriptStore:
 
     async def save(
         self, core: Core, ranges: Sequence[Range], *, captured: Callable[[], None] | None = None,
-        report: Report | None = None,
+        disks: int = 0, report: Report | None = None,
     ) -> Saved:
-        """Stores ranges of linear memory, cut into chunks."""
+        """Stores ranges of linear memory, cut into chunks, and disks."""
 
         def hear(event: Any) -> None:
             if event.event == "captured":
@@ -51,10 +51,13 @@ class JavaScriptStore:
 
         listener = create_proxy(hear)
         try:
-            saved = await done(self._client.save(_of(core), _flat(ranges), captured is not None, listener))
+            saved = await done(self._client.save(_of(core), _flat(ranges), captured is not None, disks, listener))
         finally:
             listener.destroy()
-        return Saved(saved.digests.to_bytes(), saved.sizes.to_py().tolist(), int(saved.written))
+        frozen = {
+            int(disk.index): FrozenDisk(int(disk.born), int(disk.generation), disk.entries.to_bytes()) for disk in saved.disks
+        }
+        return Saved(saved.digests.to_bytes(), saved.sizes.to_py().tolist(), int(saved.written), frozen)
 
     async def load(
         self, core: Core, digests: bytes, ranges: Sequence[Range], *, pack: int = 0, report: Report | None = None

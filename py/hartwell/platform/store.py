@@ -14,7 +14,7 @@ is, so a process that dies at any moment leaves the old record whole.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,12 +33,23 @@ Report = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 @dataclass(frozen=True)
+class FrozenDisk:
+    """A disk at one moment: the chunks that differ from its base, as packed entries
+    (number, u32 little-endian; digest).  `born` and `generation` say which state of which overlay that is."""
+
+    born: int
+    generation: int
+    entries: bytes
+
+
+@dataclass(frozen=True)
 class Saved:
     """What `save` did: the digest and the stored size of each chunk, in the ranges' order."""
 
     digests: bytes
     sizes: list[int]
     written: int  # bytes that were not stored before
+    disks: Mapping[int, FrozenDisk]  # by their index
 
 
 @dataclass(frozen=True)
@@ -64,9 +75,11 @@ class Store(Protocol):
 
     async def save(
         self, core: Core, ranges: Sequence[Range], *, captured: Callable[[], None] | None = None,
-        report: Report | None = None,
+        disks: int = 0, report: Report | None = None,
     ) -> Saved:
         """Stores ranges of linear memory, cut into chunks; returns when all is on disk.
+
+        `disks`: what Core.open_disks gave; they are stored as they were at the begin.
 
         With `captured` they (64 MiB at most) are copied aside first, and it is
         called when that is done: the machine may go on.

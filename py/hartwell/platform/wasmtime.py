@@ -285,6 +285,9 @@ class WasmtimeCore:
         """Returns when all that was written is in the overlays."""
         return await asyncio.to_thread(self._disks.commit) if self._disks else []
 
+    async def settle_disks(self, number: int) -> None:
+        """Nothing sleeps here."""
+
     async def disk_errors(self, number: int) -> list[str | None]:
         """What went wrong last with each disk."""
         return self._disks.errors if self._disks else []

@@ -23,6 +23,7 @@ from hartwell.snapshot.structures import Description, description
 FORMAT = 1
 LARGEST_TEXT = 64 << 20
 NAME_LENGTH = 200
+ENTRY = 4 + DIGEST  # of a disk's list: chunk (u32, little-endian), digest
 _HEAD = re.compile(r"hartwell-snapshot (\d{1,9}) ([0-9a-f]{64})\n")
 _AREAS = ("ram", "rings", "blob")
 
@@ -51,7 +52,7 @@ class Manifest:
     bare: bool
     firmware: bool
     options: dict[str, Any]  # what Machine.boot was given, as far as it can be said again
-    disks: list[dict[str, Any]]  # {"name", "bytes"} of those in the blob area
+    disks: list[dict[str, Any]]  # DiskPlan.said(), and of those with an overlay born, generation, changed (bytes)
     structures: dict[str, bytes]
     areas: dict[str, Area]
     devices: dict[str, Any] = field(default_factory=dict)  # slot -> state of a device in Python
@@ -70,7 +71,7 @@ class Manifest:
             "machine": {
                 "identity": self.identity, "name": self.name, "image": self.image, "harts": self.harts,
                 "memory": self.memory, "bare": self.bare, "firmware": self.firmware, "options": self.options,
-                "disks": self.disks, "paused": self.paused, "time": self.time,
+                "disks": [_disk_text(disk) for disk in self.disks], "paused": self.paused, "time": self.time,
             },
             "layout": self.layout,
             "structures": {name: base64.b64encode(data).decode() for name, data in self.structures.items()},
@@ -84,11 +85,19 @@ class Manifest:
 
     def refs(self) -> bytes:
         """The digests it needs, for the store."""
-        digests = {digest for area in self.areas.values() for digest, _ in area.chunks.values()}
+        digests = {digest for area in self.areas.values() for digest, _ in area.chunks.values()} | set(self.disk_refs())
         return b"".join(sorted(digests))
 
+    def disk_refs(self) -> list[bytes]:
+        """The digests of its disks' chunks."""
+        found = []
+        for disk in self.disks:
+            changed = disk.get("changed", b"")
+            found += [changed[at + 4 : at + ENTRY] for at in range(0, len(changed), ENTRY)]
+        return [digest for digest in found if digest != ZEROS]
+
     def stored(self) -> int:
-        """Bytes of its chunks as stored, equal ones once."""
+        """Bytes of its memory's chunks as stored, equal ones once."""
         return sum({digest: size for area in self.areas.values() for digest, size in area.chunks.values()}.values())
 
     def about(self) -> str:
@@ -128,7 +137,7 @@ def parse(text: str, called: str) -> Manifest:
 def _manifest(tree: Any, called: str) -> Manifest:
     machine = tree["machine"]
     harts, memory = _number(machine["harts"], 1, 8), _number(machine["memory"], 1 << 20, 1 << 32)
-    disks = [{"name": str(disk["name"]), "bytes": _number(disk["bytes"], 1, 1 << 32)} for disk in machine["disks"]]
+    disks = [_disk(disk) for disk in machine["disks"]]
     areas = {str(name): _area(str(name), value) for name, value in tree["areas"].items()}
     if set(areas) != set(_AREAS) or areas["ram"].size != memory:
         raise ValueError(f"areas {sorted(areas)} of a machine with {memory} bytes of memory")
@@ -149,6 +158,30 @@ def _manifest(tree: Any, called: str) -> Manifest:
         order=[_number(index, 0, chunks - 1) for index in tree["order"]], paused=bool(machine["paused"]),
         time=float(machine["time"]), layout=_layout(tree["layout"]),
     )
+
+
+def _disk_text(disk: dict[str, Any]) -> dict[str, Any]:
+    return {key: base64.b64encode(value).decode() if isinstance(value, bytes) else value for key, value in disk.items()}
+
+
+def _disk(value: Any) -> dict[str, Any]:
+    size = _number(value["bytes"], 1, 1 << 40)
+    found: dict[str, Any] = {"name": str(value["name"])[:NAME_LENGTH], "bytes": size}
+    if "kind" not in value:
+        return found
+    changed, chunks = _bytes(value["changed"]), -(-size // CHUNK)
+    numbers = [int.from_bytes(changed[at : at + 4], "little") for at in range(0, len(changed), ENTRY)]
+    if len(changed) % ENTRY or numbers != sorted(set(numbers)) or (numbers and numbers[-1] >= chunks):
+        raise ValueError(f"disk {found['name']}: its list of {len(changed)} bytes is none of its {chunks} chunks")
+    overlay, source, kind = value["overlay"], value["source"], str(value["kind"])
+    if kind not in ("zeros", "raw", "chunks") or (source is None) != (kind == "zeros"):
+        raise ValueError(f"disk {found['name']}: a base of kind {kind!r} from {source!r}")
+    return found | {
+        "kind": kind, "source": None if source is None else str(source), "digest": str(value["digest"]),
+        "size": _number(value["size"], 0, 1 << 40), "frames": _number(value["frames"], 1, chunks),
+        "read_only": bool(value["read_only"]), "overlay": None if overlay is None else str(overlay)[:NAME_LENGTH],
+        "born": _number(value["born"], 0, 1 << 53), "generation": _number(value["generation"], 0, 1 << 53), "changed": changed,
+    }
 
 
 def _area(name: str, value: Any) -> Area:

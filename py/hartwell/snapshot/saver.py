@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hartwell.errors import MachineStopped
@@ -30,7 +31,6 @@ DRAIN_SECONDS = 0.5  # for requests that a device in Python is at work on
 TERMINAL_SECONDS = 1.0  # for the page to say what its terminal shows
 
 _STOP_REASON = field("Machine.stop_reason").offset
-_AREA_PLACES = ("rings", "blob")
 
 
 class Saver:
@@ -57,6 +57,14 @@ class Saver:
         }
         for name, (_, count) in self._places.items():
             self.areas[name] = Area(count)
+        # Chunks that every snapshot has: of disks those whose bytes are all in memory.
+        blob: set[int] = set()
+        for disk in machine.disks.plans:
+            if disk.in_memory:
+                begin = disk.offset - values["blob_offset"]
+                blob.update(range(begin // CHUNK, -(-(begin + disk.room) // CHUNK)))
+        rings = range(-(-self._places["rings"][1] // CHUNK))
+        self._fixed: list[tuple[str, Sequence[int]]] = [("rings", rings), ("blob", sorted(blob))]
 
     @property
     def changed(self) -> int:
@@ -99,6 +107,8 @@ class Saver:
 
     async def _before(self, store: Store, end: bool, report: Report | None) -> None:
         """While the guest runs: stores what has changed, so that little is left for the pause."""
+        if self._machine.state == "running":
+            await self._machine.disks.commit()
         if end:
             return
         for _ in range(ROUNDS):
@@ -129,7 +139,7 @@ class Saver:
         if shown is not None:
             machine.console.transcript.rebase(*shown[:2])
         manifest.console = machine.console.saved(screen)
-        others = [self._places[area] for area in _AREA_PLACES if self._places[area][1]]
+        others = [self._piece(area, index) for area, indexes in self._fixed for index in indexes]
         ram, indexes = self._ram_ranges()
 
         def go() -> None:
@@ -141,17 +151,19 @@ class Saver:
             self.pause_seconds = time.perf_counter() - began
 
         aside = not end and sum(count for _, count in [*others, *ram]) <= ASIDE_BYTES + (8 << 20)
-        saved = await store.save(core, [*others, *ram], captured=go if aside else None, report=report)
+        saved = await store.save(
+            core, [*others, *ram], captured=go if aside else None, disks=machine.disks.number, report=report)
         if not aside:
             go()
         at = 0
-        for area in _AREA_PLACES:
-            count = -(-self._places[area][1] // CHUNK)
-            self._put(area, range(count), saved, at)
-            at += count
+        for area, fixed in self._fixed:
+            self._put(area, fixed, saved, at)
+            at += len(fixed)
         self._put("ram", indexes, saved, at)
         self._unsaved.difference_update(indexes)
         self.written = saved.written
+        for index, frozen in saved.disks.items():
+            manifest.disks[index] |= {"born": frozen.born, "generation": frozen.generation, "changed": frozen.entries}
         manifest.areas = {area: Area(known.size, dict(known.chunks)) for area, known in self.areas.items()}
         await store.put_record(KIND, name, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
         return manifest
@@ -159,14 +171,13 @@ class Saver:
     def _manifest(self, name: str, paused: bool) -> Manifest:
         machine = self._machine
         core, request = machine._core, machine._request
-        machine.disks.check_sleep()
         return Manifest(
             identity=self.identity, name=name, image=machine.image, harts=core.plan.harts, memory=core.plan.ram_bytes,
             bare=request.bare, firmware=core.load(field("Machine.firmware").offset) == CONSTANTS["FIRMWARE_GUEST"],
-            options=request.options, disks=[{"name": disk.name, "bytes": disk.bytes} for disk in request.disks],
+            options=request.options, disks=[disk.said() for disk in machine.disks.plans],
             structures=structures.read(core), areas={},
             devices={str(device.slot): device.state() for device in machine._devices},
-            agent=machine._agent.saved() if machine._agent else {},
+            agent={"kind": request.agent, **machine._agent.saved()} if machine._agent else {},
             order=self.order, paused=paused, time=time.time(),
         )
 
@@ -179,12 +190,13 @@ class Saver:
             flags = core.read(core.plan.values["chunk_dirty_offset"], -(-core.plan.ram_bytes // CHUNK))
             self._unsaved.update(index for index, flag in enumerate(flags) if flag)
 
+    def _piece(self, area: str, index: int) -> Range:
+        return self._places[area][0] + index * CHUNK, self.areas[area].length(index)
+
     def _ram_ranges(self) -> tuple[list[Range], list[int]]:
         """Ranges of what is to be stored, and the chunks' places in RAM."""
-        offset, _ = self._places["ram"]
-        area = self.areas["ram"]
         indexes = sorted(self._unsaved)
-        return [(offset + index * CHUNK, area.length(index)) for index in indexes], indexes
+        return [self._piece("ram", index) for index in indexes], indexes
 
     async def _store_ram(self, store: Store, report: Report | None) -> None:
         ranges, indexes = self._ram_ranges()
@@ -192,7 +204,7 @@ class Saver:
         self._put("ram", indexes, saved, 0)
         self._unsaved.difference_update(indexes)
 
-    def _put(self, area: str, indexes: range | list[int], saved: Saved, first: int) -> None:
+    def _put(self, area: str, indexes: Sequence[int], saved: Saved, first: int) -> None:
         chunks = self.areas[area].chunks
         for at, index in enumerate(indexes, first):
             digest = saved.digests[at * DIGEST : (at + 1) * DIGEST]

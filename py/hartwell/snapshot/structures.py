@@ -32,8 +32,11 @@ _HART_OWN = frozenset({
     "journal_count", "set_ready", "fetch_gen", "fetch_seen", "fetch_local", "decode_next", "page_wanted", "super_low",
     "super_high", "debug", "trace",
 })
-# Wherever they are: a lock that nobody holds, where this memory has a ring's or a disk's bytes.
-_PLACES = frozenset({"lock", "offset", "image_offset"})
+# Wherever they are: a lock that nobody holds, where this memory has a ring's or a disk's bytes, and
+# what becomes of changes to a disk.
+_PLACES = frozenset({
+    "lock", "offset", "image_offset", "map_offset", "marks_offset", "frame_offset", "data_offset", "frames", "durable",
+})
 
 Description = dict[str, list[list[Any]]]
 

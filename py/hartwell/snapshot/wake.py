@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hartwell.disks import kept_disk
+from hartwell.disks import DiskPlan, woken_disk
 from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotCorrupt, SnapshotNotFound
 from hartwell.layout import CONSTANTS, MemoryPlan, plan_memory
 from hartwell.links import Links
@@ -70,12 +70,17 @@ async def wake(
         )
     try:
         plan = plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
+        disks = [await woken_disk(place, disk, fork=fork, pack=pack) for disk in manifest.disks]
         core = await place.create(plan)
         try:
             if show and kind.shown is not None:
                 await _put_away(kind.shown)
-            machine = kind(core, _request(manifest, plan), place, Links.of(place, manifest.options))
-            await _fill(store, machine, manifest, lazy, pack)
+            machine = kind(core, _request(manifest, plan, disks), place, Links.of(place, manifest.options))
+            try:
+                note = await _fill(store, machine, manifest, lazy, fork, pack)
+            except BaseException:
+                await machine.disks.close()
+                raise
         except BaseException:
             core.terminate()
             raise
@@ -92,6 +97,8 @@ async def wake(
         place.emit("console", {"data": b"\x1bc" + machine.console.transcript.replay(), "quiet": True})
         machine.console.shown_before = place.shown_bytes - machine.console.transcript.end
         machine.console.resize(*kind.console_size)
+    if note:
+        machine._show(f"{note}\r\n".encode())
     await machine._wake_up(paused=manifest.paused)
     machine._spawn(_set_clock(machine))
     return machine
@@ -106,25 +113,25 @@ async def _put_away(machine: Machine) -> None:
     await machine.close()
 
 
-def _request(manifest: Manifest, plan: MemoryPlan) -> Request:
+def _request(manifest: Manifest, plan: MemoryPlan, found: list[DiskPlan]) -> Request:
     nothing: Blob = Hole(0)
     disks, at = [], plan.values["blob_offset"]
-    for disk in manifest.disks:
-        kept = kept_disk(str(disk["name"]), int(disk["bytes"])).at(at)
-        disks.append(kept)
-        at += kept.room
+    for disk in found:
+        disks.append(disk.at(at))
+        at += disk.room
     if at - plan.values["blob_offset"] > plan.values["blob_bytes"]:
         raise SnapshotCorrupt(
             f"snapshot {manifest.name!r}: its disks need more than the {plan.values['blob_bytes']} bytes it has for them"
         )
     return Request(
         manifest.image, plan, nothing, manifest.image, manifest.bare, firmware=nothing if manifest.firmware else None,
-        disks=disks, options=dict(manifest.options), stale=True,
+        disks=disks, options=dict(manifest.options), stale=True, agent="qemu" if manifest.agent.get("kind") == "qemu" else None,
     )
 
 
-async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, pack: int) -> None:
-    """Memory, structures, and Python's side, in a machine that stands still."""
+async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, fork: bool, pack: int) -> str:
+    """Memory, structures, disks and Python's side, in a machine that stands still.
+    What a person should know of its disks, or ""."""
     core = machine._core
     for name, (offset, _) in machine._saver._places.items():
         if name != "ram":
@@ -136,17 +143,27 @@ async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, 
     structures.restore(core, manifest.structures, manifest.layout)
     structures.set_generation(core, os.urandom(16))
     core.call("machine_woken")
+    note = await machine.disks.open(machine._saver.identity if fork else manifest.identity)
     if lazy:
         for index in indexes:
             core.call("chunk_absent", index)
         machine._saver.stream = machine._spawn(_stream(store, machine, digests, indexes, manifest.order, pack))
         # It is under way before anybody waits for a page: devices may, below, and they block this thread.
         await asyncio.sleep(0)
+    else:
+        machine._spawn(_settle(machine))
     machine.console.restore(manifest.console)
     if machine._agent:
         machine._agent.restore(manifest.agent)
     for device in machine._devices:
         device.woken(manifest.devices.get(str(device.slot)) or {})
+    return note
+
+
+async def _settle(machine: Machine) -> None:
+    """All memory is here: the overlays' records follow the machine's disks from now on."""
+    with contextlib.suppress(HartwellError):  # a full store, say: it is in machine.disks.errors, and tried at each commit
+        await machine.disks.settle()
 
 
 def _chunks(manifest: Manifest, area: str, offset: int) -> tuple[bytes, list[Range], list[int]]:
@@ -170,6 +187,7 @@ async def _stream(
         machine._lost = f"{type(error).__name__}: {error}"
         core.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
         return
+    await _settle(machine)
     known = set(machine._saver.order)
     machine._saver.order += [index for index in dict.fromkeys(touched) if index not in known]
 
