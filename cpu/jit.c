@@ -4,7 +4,7 @@
 #include "jit_registry.h"
 #include "mmu.h"
 
-typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base);
+typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base, uint32_t fuel);
 
 #define MARKED 0xffff /* a counter at this trips at every visit: there is a region */
 
@@ -190,7 +190,7 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
     h->stat_jit_entries++;
     int ran = JIT_RAN;
     for (;;) {
-        uint64_t next = ((RegionFunction)(uintptr_t)jump->slot)(h, JIT_DEPTH, pc & ~0xfffull);
+        uint64_t next = ((RegionFunction)(uintptr_t)jump->slot)(h, JIT_DEPTH, pc & ~0xfffull, h->jit_fuel);
         pc = next & ~1ull;
         if (next & 1) {
             ran = JIT_SLOW;

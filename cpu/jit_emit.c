@@ -118,12 +118,11 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
         return;
     }
     store_registers(e, dirty);
-    store_fuel(e);
     push_poll(e);
+    leave_for_pc_if(e);
     get(e, L_DEPTH);
     op(e, W_I32_EQZ);
-    op(e, W_I32_OR);
-    return_pc_if(e);
+    leave_for_pc_if(e);
     /* A call to itself needs no look: it is as valid as the caller. */
     bool itself = b->end == END_CALL && b->far == (int32_t)e->r->entry;
     if (!itself)
@@ -139,28 +138,27 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
         put_u(&e->out, 0);
     } else {
         get(e, L_BASE);
+        get(e, L_FUEL);
         op_u(e, W_CALL, e->number);
     }
     tee(e, L_PC);
     push_window(e, n->at + n->length);
     op(e, W_I64_NE);
+    return_pc_if(e);
     LOAD_HART(e, W_I32_LOAD, 2, jit_fuel);
     tee(e, L_FUEL);
-    push32(e, 31);
-    op(e, W_I32_SHR_U);
-    op(e, W_I32_OR);
+    push32(e, 0);
+    op(e, W_I32_LT_S);
     return_pc_if(e);
     const struct JitBlock *to = &e->r->blocks[b->next[1]];
     load_registers(e, to->live_in);
     forget_fp(e);
+    forget_pages(e);
     if (to->order <= b->order || to->forward_edges > 1) {
         e->valid = to->live_in;
         if (to->order <= b->order) {
             push_poll(e);
-            open(e, W_IF, LABEL_NONE);
-            push_window(e, n->at + n->length);
-            op(e, W_RETURN);
-            close(e);
+            leave_for_pc_if(e);
         }
         branch_to(e, W_BR, b->next[1]);
     } else {
@@ -282,17 +280,29 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
     }
 }
 
-static void emit_block(struct Emit *e, const struct JitBlock *b)
+static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known)
 {
     uint32_t last = b->end == END_FALL || b->count == 0 ? b->count : b->count - 1u;
-    e->block = b;
-    e->fp_known = 0;
+    e->fp_known = fp_known;
     e->valid = b->live_in;
-    plan_groups(e, b);
     for (e->k = 0; e->k < last; e->k++) {
         const struct JitInsn *n = &e->r->insns[b->first + e->k];
         emit_insn(e, n);
         e->valid |= n->writes;
+    }
+}
+
+static void emit_block(struct Emit *e, const struct JitBlock *b)
+{
+    e->block = b;
+    if (plan_turns(e, b)) {
+        look_ahead(e);
+        emit_insns(e, b, e->turns_fp ? FP_EASY : FP_UNKNOWN);
+        end_ahead(e);
+        emit_insns(e, b, e->turns_fp ? FP_EXACT : FP_UNKNOWN);
+        close(e);
+    } else {
+        emit_insns(e, b, FP_UNKNOWN);
     }
     emit_end(e, b);
 }
@@ -323,10 +333,17 @@ static void emit_tree(struct Emit *e, uint32_t block)
         if (child->dominator == b->order && child->forward_edges > 1)
             behind[count++] = r->by_order[k];
     }
-    if (b->loop)
+    bool turns = false;
+    if (b->loop) {
+        turns = plan_turns(e, b);
+        if (turns)
+            begin_turns(e);
         open(e, W_LOOP, block);
+    }
     emit_within(e, block, behind, count);
     if (b->loop)
+        close(e);
+    if (turns)
         close(e);
 }
 
@@ -345,24 +362,29 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
         if (e->r->used >> r & 1)
             e->local[r] = (uint8_t)next++;
     *fs = next - e->float_temp;
+    for (uint32_t k = 0; k < e->page_count; k++) {
+        struct Page *p = &e->pages[k];
+        p->host = (uint8_t)(next + k);
+        p->address = (uint8_t)(next + e->page_count + 2 * k);
+        p->room = (uint8_t)(p->address + 1);
+    }
 }
 
 static void begin(struct Emit *e)
 {
     uint32_t xs, fs;
+    plan_pages(e);
     name_locals(e, &xs, &fs);
-    put_u(&e->out, 3);
+    put_u(&e->out, e->page_count ? 5 : 3);
     put_u(&e->out, I32_LOCALS), put(&e->out, W_TYPE_I32);
     put_u(&e->out, I64_LOCALS + xs), put(&e->out, W_TYPE_I64);
     put_u(&e->out, fs), put(&e->out, W_TYPE_F64);
-    LOAD_HART(e, W_I32_LOAD, 2, jit_fuel);
-    set(e, L_FUEL);
-    if (e->r->uses_memory) {
-        LOAD_HART(e, W_I32_LOAD, 2, tlb_read);
-        set(e, L_READ);
-        LOAD_HART(e, W_I32_LOAD, 2, tlb_write);
-        set(e, L_WRITE);
+    if (e->page_count) {
+        put_u(&e->out, e->page_count), put(&e->out, W_TYPE_I32);
+        put_u(&e->out, 2 * e->page_count), put(&e->out, W_TYPE_I64);
     }
+    if (e->r->uses_memory)
+        find_tables(e);
     load_registers(e, e->r->blocks[e->r->block_at[e->r->entry / 2] - 1].live_in);
 }
 

@@ -6,16 +6,17 @@
 #include "jit_region.h"
 #include "jit_wasm.h"
 
-/* Locals.  Parameters are the hart, the depth that is left for calls, and the
- * va of the entry's page.  Registers follow, as far as the region uses them. */
+/* Locals.  Parameters are the hart, the depth that is left for calls, the va
+ * of the entry's page, and the fuel, which an exit leaves in Hart.jit_fuel.
+ * Registers follow, as far as the region uses them. */
 enum {
-    L_HART, L_DEPTH, L_BASE,
-    L_FUEL, L_EXIT, L_READ, L_WRITE, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ and WRITE: TLB tables */
+    L_HART, L_DEPTH, L_BASE, L_FUEL,
+    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, L_READY, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
     L_HOST, /* GROUP_HOSTS of them */
     L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
     L_REGISTERS,
 };
-#define I32_LOCALS (L_PC - L_FUEL)
+#define I32_LOCALS (L_PC - L_EXIT)
 #define I64_LOCALS (L_REGISTERS - L_PC)
 #define F64_TEMPS 3
 
@@ -37,15 +38,30 @@ struct Stub {
 #define GROUP_HOSTS (L_PC - L_HOST)
 #define GROUPS 24
 
-/* Accesses of a block by the same register's value: one look at the TLB serves
- * all, if they lie in one page. */
+/* Accesses of a block by one value, with offsets that are known: one look at
+ * the TLB serves all, if they lie in one page. */
 struct Group {
-    uint16_t first; /* instruction of the block */
+    uint16_t first;    /* instruction of the block */
     uint16_t count;
-    int32_t low, high; /* offsets: from, up to */
+    uint16_t value;    /* a register as the block found it, or VALUES_MADE + the instruction that made it */
+    int32_t low, high; /* offsets from the value: from, up to */
     bool store;
-    uint8_t host; /* local with the host address of `low`; 0: each access looks by itself */
+    bool loaded;       /* the value comes from memory */
+    bool ahead;        /* looked up at the block's begin */
+    uint8_t host;      /* local with the host address of `low`; 0: each access looks by itself */
+    uint8_t page;      /* the remembered page, number + 1; 0: none */
 };
+#define VALUES_MADE 32
+
+/* A page that a group's accesses in a loop go to: locals with its address and
+ * its host address, and, if it may change within a turn, with how far into it
+ * the group may begin, 0 as long as it isn't known. */
+struct Page {
+    uint32_t key; /* the group's first | block << 16 */
+    uint8_t address, host, room;
+};
+#define PAGES 12
+#define PAGE_SPAN 128 /* what is looked up by one look, at most */
 
 #define STUBS 40
 #define HINTS 200
@@ -69,9 +85,14 @@ struct Emit {
     struct Group groups[GROUPS];
     uint32_t group_count;
     uint8_t group_of[REGION_INSNS]; /* of the block's instructions; GROUPS: none */
+    int32_t offset_of[REGION_INSNS]; /* of an access from its group's value */
+    struct Page pages[PAGES];
+    uint32_t page_count;
+    uint32_t turns; /* depth of the loop that begin_turns() opened */
+    bool turns_fp;  /* what its first block does is floating point, too */
     uint32_t k;     /* instruction of the block that is being emitted */
     RegSet valid;   /* registers whose locals hold their values */
-    uint32_t fp_known; /* in this block: 0 nothing, 1 FS is on, 2 all that need_fp() sees to */
+    uint32_t fp_known; /* in this block: FP_* */
 };
 
 static inline void op(struct Emit *e, uint32_t code) { put(&e->out, code); }
@@ -127,6 +148,7 @@ void store_registers(struct Emit *e, RegSet set_of);
 void store_fuel(struct Emit *e);
 void push_poll(struct Emit *e);       /* i32: not 0 when the hart is to look up */
 void return_pc_if(struct Emit *e);    /* gives back L_PC where the i32 on the stack isn't 0 */
+void leave_for_pc_if(struct Emit *e); /* the same, and stores the fuel */
 void find_jump(struct Emit *e);       /* L_JUMP = the jump cache's entry for L_PC, or gives that back */
 void push_callee(struct Emit *e);     /* L_JUMP's region: its base parameter, its slot */
 void leave_by(struct Emit *e, uint32_t kind, RegSet dirty); /* EXIT_* */
@@ -143,13 +165,44 @@ void exit_slow_if(struct Emit *e);
 void emit_insn(struct Emit *e, const struct JitInsn *n);
 void emit_condition(struct Emit *e, const struct JitInsn *n);
 
-/* jit_memory.c */
+/* jit_group.c */
+void plan_pages(struct Emit *e);
 void plan_groups(struct Emit *e, const struct JitBlock *b);
+void forget_pages(struct Emit *e); /* after a call, or where the tables of the TLB may be others */
+/* A loop's first block may look up what it can at its begin, in pages that
+ * don't change while it turns: begin_turns() opens a loop around it, where they
+ * are found (L_READY), and to which a turn goes that isn't in them; the same
+ * with how floating point is to be done.  look_ahead() opens blocks for the
+ * instructions; behind the one that end_ahead() closes, they are done the hard
+ * way, each access looked up by itself; the last is the caller's to close. */
+bool plan_turns(struct Emit *e, const struct JitBlock *b); /* is there anything to be gained? */
+void begin_turns(struct Emit *e);
+void look_ahead(struct Emit *e);
+void end_ahead(struct Emit *e);
+/* Pushes the host address for an access; its distance from that is the result. */
+uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_t bytes);
+
+/* jit_memory.c */
+void find_tables(struct Emit *e); /* L_READ */
+void push_entry(struct Emit *e, bool store);
+void emit_lookup(struct Emit *e, bool store, uint32_t low_bits); /* low_bits: that the address must not have */
+void push_host(struct Emit *e);
+uint32_t access_bytes(uint32_t operation);
 void emit_load(struct Emit *e, const struct JitInsn *n);
 void emit_store(struct Emit *e, const struct JitInsn *n);
 void emit_amo(struct Emit *e, const struct JitInsn *n);
 
 /* jit_fp.c */
+enum {
+    FP_UNKNOWN,
+    FP_ON,     /* FS is on */
+    FP_KNOWN,  /* all that need_fp() sees to */
+    FP_EASY,   /* FS is dirty, rounding to nearest, NX set: push_fp_easy() */
+    FP_EXACT,  /* all is done by the exact function, but FS is still unknown */
+    FP_EXACT_KNOWN,
+};
+void push_fp_easy(struct Emit *e); /* i32 */
+bool needs_easy_fp(const struct JitInsn *n);
 void need_fp(struct Emit *e);      /* FS dirty and the rest known, or leaves */
 void forget_fp(struct Emit *e);    /* after a call, or a CSR was written */
 void need_fp_on(struct Emit *e);   /* FS not off, or leaves */

@@ -105,6 +105,14 @@ void return_pc_if(struct Emit *e)
     close(e);
 }
 
+void leave_for_pc_if(struct Emit *e)
+{
+    open(e, W_IF, LABEL_NONE);
+    store_fuel(e);
+    return_pc(e);
+    close(e);
+}
+
 void find_jump(struct Emit *e)
 {
     get(e, L_PC);
@@ -121,7 +129,7 @@ void find_jump(struct Emit *e)
     LOAD_HART(e, W_I64_LOAD, 3, jit_key);
     op(e, W_I64_XOR);
     op(e, W_I64_NE);
-    return_pc_if(e);
+    leave_for_pc_if(e);
 }
 
 void push_callee(struct Emit *e)
@@ -129,6 +137,7 @@ void push_callee(struct Emit *e)
     get(e, L_PC);
     push64(e, ~0xfffull);
     op(e, W_I64_AND);
+    get(e, L_FUEL);
     get(e, L_JUMP);
     access(e, W_I32_LOAD, 2, (uint32_t)offsetof(struct JitJump, slot));
 }
@@ -148,7 +157,8 @@ void emit_stub(struct Emit *e, const struct Stub *stub)
         get(e, L_EXIT);
         STORE_HART(e, W_I32_STORE, 2, jit_exit);
     }
-    store_fuel(e);
+    if (stub->kind != EXIT_JUMP)
+        store_fuel(e);
     store_registers(e, stub->stores);
     switch (stub->kind) {
     case EXIT_SLOW:
@@ -164,7 +174,7 @@ void emit_stub(struct Emit *e, const struct Stub *stub)
         break;
     case EXIT_JUMP:
         push_poll(e);
-        return_pc_if(e);
+        leave_for_pc_if(e);
         find_jump(e);
         get(e, L_HART);
         get(e, L_DEPTH);

@@ -108,6 +108,14 @@ static void count_edges(struct Region *r)
     }
 }
 
+static bool leads_into(const struct Region *r, const struct JitBlock *b, const bool *inside)
+{
+    for (uint32_t k = 0; k < edge_count(r, b); k++)
+        if (edge_to(r, b, k) != NO_BLOCK && inside[edge_to(r, b, k)])
+            return true;
+    return false;
+}
+
 static bool ends_by_call(const struct JitBlock *b) { return b->end == END_CALL || b->end == END_CALL_INDIRECT; }
 
 /* What memory doesn't know, on some way here.  A call stores everything. */
@@ -187,6 +195,52 @@ RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k
     return dirty;
 }
 
+#define ROOMY 7 /* registers that a loop may use and still leave some for pages */
+
+/* Marks the natural loop of `head`: what that dominates and can get back to it. */
+static void mark_loop(struct Region *r, uint32_t head)
+{
+    bool inside[REGION_BLOCKS] = {false}, tight = true;
+    uint32_t loaded = 0, used = 0;
+    inside[r->by_order[head]] = true;
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (uint32_t k = r->order_count; k-- > head;) {
+            uint32_t block = r->by_order[k];
+            if (!inside[block] && region_dominates(r, head, k) && leads_into(r, &r->blocks[block], inside))
+                changed = inside[block] = true;
+        }
+    }
+    for (uint32_t k = head; k < r->order_count; k++) {
+        const struct JitBlock *b = &r->blocks[r->by_order[k]];
+        if (!inside[r->by_order[k]])
+            continue;
+        tight &= !ends_by_call(b) && (k == head || !b->loop);
+        for (uint32_t n = 0; n < b->count; n++) {
+            const struct JitInsn *i = &r->insns[b->first + n];
+            tight &= i->kind != KIND_CSR;
+            used |= (uint32_t)(i->reads | i->writes);
+            loaded |= i->kind == KIND_LOAD ? (uint32_t)i->writes : 0;
+        }
+    }
+    for (uint32_t k = head; k < r->order_count; k++)
+        if (inside[r->by_order[k]]) {
+            struct JitBlock *b = &r->blocks[r->by_order[k]];
+            b->tight = tight;
+            b->roomy = __builtin_popcount(used) <= ROOMY;
+            b->loaded = loaded;
+        }
+}
+
+static void find_loops(struct Region *r)
+{
+    for (uint32_t k = 0; k < r->order_count; k++)
+        r->blocks[r->by_order[k]].tight = false;
+    for (uint32_t head = 0; head < r->order_count; head++) /* outer ones first */
+        if (r->blocks[r->by_order[head]].loop)
+            mark_loop(r, head);
+}
+
 void region_flow(struct Region *r)
 {
     number_blocks(r);
@@ -196,6 +250,7 @@ void region_flow(struct Region *r)
         find_dominators(r);
     }
     count_edges(r);
+    find_loops(r);
     find_dirty(r);
     find_live(r);
 }

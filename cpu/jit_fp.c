@@ -38,14 +38,15 @@ static void push_double(struct Emit *e, double value)
 
 void need_fp_on(struct Emit *e)
 {
-    if (e->fp_known >= 1)
+    if (e->fp_known != FP_UNKNOWN && e->fp_known != FP_EXACT)
         return;
     LOAD_HART(e, W_I64_LOAD, 3, mstatus);
     push64(e, MSTATUS_FS);
     op(e, W_I64_AND);
     op(e, W_I64_EQZ);
     exit_slow_if(e);
-    e->fp_known = 1;
+    if (e->fp_known == FP_UNKNOWN)
+        e->fp_known = FP_ON;
 }
 
 #define LIMIT (0x7fdull << 53) /* exponent field 0x7fd, as a double's bits without their sign */
@@ -74,16 +75,8 @@ static void look_up_flags(struct Emit *e)
     set(e, float_limit(e));
 }
 
-/* FS dirty, frm a rounding mode, L_FPOK known; or leaves.  Asked of the hart
- * once, L_FPKNOWN remembers it until something may have changed it. */
-void need_fp(struct Emit *e)
+static void leave_unless_dirty(struct Emit *e)
 {
-    if (e->fp_known >= 2)
-        return;
-    get(e, L_FPKNOWN);
-    op(e, W_I32_EQZ);
-    hint_unlikely(e);
-    open(e, W_IF, LABEL_NONE);
     LOAD_HART(e, W_I64_LOAD, 3, mstatus);
     push64(e, MSTATUS_FS);
     op(e, W_I64_AND);
@@ -94,16 +87,53 @@ void need_fp(struct Emit *e)
     op(e, W_I32_GE_U);
     op(e, W_I32_OR);
     exit_slow_if(e);
+}
+
+/* FS dirty, frm a rounding mode, L_FPOK known; or leaves.  Asked of the hart
+ * once, L_FPKNOWN remembers it until something may have changed it. */
+void need_fp(struct Emit *e)
+{
+    if (e->fp_known == FP_EXACT) {
+        leave_unless_dirty(e);
+        e->fp_known = FP_EXACT_KNOWN;
+    }
+    if (e->fp_known >= FP_KNOWN)
+        return;
+    get(e, L_FPKNOWN);
+    op(e, W_I32_EQZ);
+    hint_unlikely(e);
+    open(e, W_IF, LABEL_NONE);
+    leave_unless_dirty(e);
     look_up_flags(e);
     push32(e, 1);
     set(e, L_FPKNOWN);
     close(e);
-    e->fp_known = 2;
+    e->fp_known = FP_KNOWN;
 }
+
+void push_fp_easy(struct Emit *e)
+{
+    LOAD_HART(e, W_I64_LOAD, 3, mstatus);
+    push64(e, MSTATUS_FS);
+    op(e, W_I64_AND);
+    push64(e, MSTATUS_FS);
+    op(e, W_I64_EQ);
+    LOAD_HART(e, W_I32_LOAD, 2, frm);
+    op(e, W_I32_EQZ);
+    op(e, W_I32_AND);
+    LOAD_HART(e, W_I32_LOAD, 2, fcsr_flags);
+    push32(e, FP_NX);
+    op(e, W_I32_AND);
+    push32(e, 0);
+    op(e, W_I32_NE);
+    op(e, W_I32_AND);
+}
+
+bool needs_easy_fp(const struct JitInsn *n) { return n->kind == KIND_FP; }
 
 void forget_fp(struct Emit *e)
 {
-    e->fp_known = 0;
+    e->fp_known = FP_UNKNOWN;
     if (e->r->used >> 32) {
         push32(e, 0);
         set(e, L_FPKNOWN);
@@ -178,7 +208,8 @@ static void exact_if(struct Emit *e, const struct JitInsn *n, bool real)
     } else {
         set(e, L_WORD);
     }
-    look_up_flags(e);
+    if (e->fp_known == FP_KNOWN)
+        look_up_flags(e);
     close(e);
 }
 
@@ -193,13 +224,37 @@ static void finish(struct Emit *e, const struct JitInsn *n)
 
 static void push_not_fpok(struct Emit *e)
 {
+    if (e->fp_known == FP_EASY) {
+        push32(e, 0);
+        return;
+    }
     get(e, L_FPOK);
     op(e, W_I32_EQZ);
+}
+
+/* i32: the temporary's exponent field less `least` is `count` or more. */
+static void push_exponent_not(struct Emit *e, uint32_t least, uint32_t count)
+{
+    get(e, e->float_temp);
+    op(e, W_I64_FROM_F64);
+    push64(e, 31);
+    op(e, W_I64_SHR_U);
+    op(e, W_I32_WRAP); /* without the sign */
+    if (least) {
+        push32(e, least << 21);
+        op(e, W_I32_SUB);
+    }
+    push32(e, count << 21);
+    op(e, W_I32_GE_U);
 }
 
 /* i32: the temporary is not a finite double of exponent field 2 or more, or flags are not known. */
 static void push_not_normal_d(struct Emit *e)
 {
+    if (e->fp_known == FP_EASY) {
+        push_exponent_not(e, 2, 0x7fd);
+        return;
+    }
     get(e, e->float_temp);
     op(e, W_I64_FROM_F64);
     push64(e, 1);
@@ -213,6 +268,10 @@ static void push_not_normal_d(struct Emit *e)
 /* The same for what may be small: infinite, not a number or nearly so. */
 static void push_not_finite_d(struct Emit *e)
 {
+    if (e->fp_known == FP_EASY) {
+        push_exponent_not(e, 0, 0x7ff);
+        return;
+    }
     get(e, e->float_temp);
     op(e, F64_ABS);
     get(e, float_limit(e));
@@ -475,6 +534,10 @@ void emit_fp(struct Emit *e, const struct JitInsn *n)
     /* Of those without a rounding mode, the decoder leaves 0. */
     if (rm == 5 || rm == 6) {
         exit_slow(e);
+        return;
+    }
+    if (e->fp_known == FP_EXACT || e->fp_known == FP_EXACT_KNOWN) {
+        exactly(e, n);
         return;
     }
     bool nearest = rm == FP_ROUND_RNE || rm == 7; /* dynamic: L_FPOK knows */

@@ -58,10 +58,8 @@ static void emit_csr(struct Emit *e, const struct JitInsn *n)
     if (write) {
         forget_fp(e);
         if (e->r->uses_memory) { /* SUM may have changed */
-            LOAD_HART(e, W_I32_LOAD, 2, tlb_read);
-            set(e, L_READ);
-            LOAD_HART(e, W_I32_LOAD, 2, tlb_write);
-            set(e, L_WRITE);
+            find_tables(e);
+            forget_pages(e);
         }
     }
 }

@@ -5,7 +5,6 @@
  */
 #include "jit_emit.h"
 
-#include "jit_registry.h"
 #include "mmu.h"
 
 /* The TLB index of the i64 address on the stack, as an offset into a table. */
@@ -26,38 +25,40 @@ static void emit_index(struct Emit *e)
     op(e, W_I32_AND);
 }
 
-/* L_D = entry ^ address of the i64 on the stack (kept in L_VA), or leaves. */
-static void emit_lookup(struct Emit *e, uint32_t table, uint32_t size)
+/* L_VA = the i64 on the stack, which becomes D of mmu.h: its host address if it is a hit. */
+void push_entry(struct Emit *e, bool store)
 {
-    const struct Hart *h = e->r->h;
     tee(e, L_VA);
     emit_index(e);
-    get(e, table);
+    get(e, L_READ);
     op(e, W_I32_ADD);
-    access(e, W_I64_LOAD, 3, 0);
+    access(e, W_I64_LOAD, 3, store ? 8u << MACHINE->tlb_bits : 0); /* tables of writes follow those of reads */
     get(e, L_VA);
     op(e, W_I64_XOR);
+}
+
+/* L_D = D of the address on the stack, which is in L_VA then; leaves where it is no hit. */
+void emit_lookup(struct Emit *e, bool store, uint32_t low_bits)
+{
+    push_entry(e, store);
     tee(e, L_D);
-    push64(e, h->tlb_hit | (size - 1));
+    push64(e, e->r->h->tlb_hit | low_bits);
     op(e, W_I64_AND);
     push64(e, 0);
     op(e, W_I64_NE);
     exit_slow_if(e);
 }
 
-static void push_address(struct Emit *e, const struct JitInsn *n)
-{
-    push_x(e, n->i.rs1);
-    if (n->i.imm) {
-        push64(e, (uint64_t)(int64_t)n->i.imm);
-        op(e, W_I64_ADD);
-    }
-}
-
-static void push_host(struct Emit *e)
+void push_host(struct Emit *e)
 {
     get(e, L_D);
     op(e, W_I32_WRAP);
+}
+
+void find_tables(struct Emit *e)
+{
+    LOAD_HART(e, W_I32_LOAD, 2, tlb_read);
+    set(e, L_READ);
 }
 
 struct Access {
@@ -84,116 +85,14 @@ static struct Access access_of(uint32_t operation)
     }
 }
 
-/* --- groups --------------------------------------------------------------------------- */
-
-#define GROUP_SPAN 1024
-
-static bool plain(const struct JitInsn *n)
-{
-    return n->kind == KIND_LOAD || n->kind == KIND_STORE || n->kind == KIND_FLOAD || n->kind == KIND_FSTORE;
-}
-
-static void join_group(struct Emit *e, uint8_t *current, const struct JitInsn *n, uint32_t k)
-{
-    int32_t low = n->i.imm, high = low + (1 << access_of(n->i.op).log2);
-    bool store = n->kind == KIND_STORE || n->kind == KIND_FSTORE;
-    if (*current != GROUPS) {
-        struct Group *g = &e->groups[*current];
-        int32_t from = low < g->low ? low : g->low, to = high > g->high ? high : g->high;
-        if (to - from <= GROUP_SPAN) {
-            g->low = from;
-            g->high = to;
-            g->store |= store;
-            g->count++;
-            e->group_of[k] = *current;
-            return;
-        }
-    }
-    if (e->group_count == GROUPS)
-        return;
-    e->groups[e->group_count] = (struct Group){(uint16_t)k, 1, low, high, store, 0};
-    e->group_of[k] = *current = (uint8_t)e->group_count++;
-}
-
-void plan_groups(struct Emit *e, const struct JitBlock *b)
-{
-    uint8_t current[32];
-    memset(current, GROUPS, sizeof current);
-    memset(e->group_of, GROUPS, b->count);
-    e->group_count = 0;
-    for (uint32_t k = 0; k < b->count; k++) {
-        const struct JitInsn *n = &e->r->insns[b->first + k];
-        if (n->kind == KIND_CSR) /* may change which tables are looked at */
-            memset(current, GROUPS, sizeof current);
-        if (plain(n) && n->i.rs1 && !registry_ungrouped(e->r->page[n->at >> 12]))
-            join_group(e, &current[n->i.rs1], n, k);
-        for (uint32_t written = (uint32_t)n->writes; written; written &= written - 1)
-            current[__builtin_ctz(written)] = GROUPS;
-    }
-    uint32_t host = L_HOST;
-    for (uint32_t k = 0; k < e->group_count && host < L_HOST + GROUP_HOSTS; k++)
-        if (e->groups[k].count > 1)
-            e->groups[k].host = (uint8_t)host++;
-}
-
-/* The group's host address, from the TLB; leaves when it isn't all in one page. */
-static void emit_group(struct Emit *e, const struct Group *g, uint32_t base)
-{
-    const struct Hart *h = e->r->h;
-    push_x(e, base);
-    if (g->low) {
-        push64(e, (uint64_t)(int64_t)g->low);
-        op(e, W_I64_ADD);
-    }
-    tee(e, L_VA);
-    emit_index(e);
-    get(e, g->store ? L_WRITE : L_READ);
-    op(e, W_I32_ADD);
-    access(e, W_I64_LOAD, 3, 0);
-    get(e, L_VA);
-    op(e, W_I64_XOR);
-    tee(e, L_D);
-    op(e, W_I32_WRAP);
-    set(e, g->host);
-    get(e, L_D);
-    push64(e, h->tlb_hit);
-    op(e, W_I64_AND);
-    push64(e, 0);
-    op(e, W_I64_NE);
-    exit_slow_if(e);
-    get(e, L_VA);
-    op(e, W_I32_WRAP);
-    push32(e, 0xfff);
-    op(e, W_I32_AND);
-    push32(e, 4096u - (uint32_t)(g->high - g->low));
-    op(e, 0x4b); /* i32.gt_u */
-    open(e, W_IF, LABEL_NONE);
-    exit_slow_crossing(e);
-    close(e);
-}
-
-/* Pushes the host address for an access; its distance from that is the result. */
-static uint32_t push_place(struct Emit *e, const struct JitInsn *n, uint32_t table, uint32_t size)
-{
-    const struct Group *g = e->group_of[e->k] == GROUPS ? NULL : &e->groups[e->group_of[e->k]];
-    if (!g || !g->host) {
-        push_address(e, n);
-        emit_lookup(e, table, size);
-        push_host(e);
-        return 0;
-    }
-    if (g->first == e->k)
-        emit_group(e, g, n->i.rs1);
-    get(e, g->host);
-    return (uint32_t)(n->i.imm - g->low);
-}
+uint32_t access_bytes(uint32_t operation) { return 1u << access_of(operation).log2; }
 
 void emit_load(struct Emit *e, const struct JitInsn *n)
 {
     struct Access a = access_of(n->i.op);
     if (n->kind == KIND_FLOAD)
         need_fp(e);
-    access(e, a.code, a.log2, push_place(e, n, L_READ, 1u << a.log2));
+    access(e, a.code, a.log2, push_place(e, n, false, 1u << a.log2));
     if (n->kind == KIND_LOAD) {
         set_x(e, n->i.rd);
     } else if (a.log2 == 3) {
@@ -210,7 +109,7 @@ void emit_store(struct Emit *e, const struct JitInsn *n)
     struct Access a = access_of(n->i.op);
     if (n->kind == KIND_FSTORE)
         need_fp_on(e);
-    uint32_t offset = push_place(e, n, L_WRITE, 1u << a.log2);
+    uint32_t offset = push_place(e, n, true, 1u << a.log2);
     if (n->kind == KIND_STORE)
         push_x(e, n->i.rd);
     else if (a.log2 == 3)
@@ -233,7 +132,7 @@ static void sign_extend_word(struct Emit *e, bool wide)
 static void emit_load_reserved(struct Emit *e, const struct JitInsn *n, bool wide)
 {
     push_x(e, n->i.rs1);
-    emit_lookup(e, L_READ, wide ? 8 : 4);
+    emit_lookup(e, false, wide ? 7 : 3);
     push_host(e);
     atomic(e, A_LOAD + (wide ? 1 : 6), wide ? 3 : 2);
     set(e, L_WORD);
@@ -249,7 +148,7 @@ static void emit_load_reserved(struct Emit *e, const struct JitInsn *n, bool wid
 static void emit_store_conditional(struct Emit *e, const struct JitInsn *n, bool wide)
 {
     push_x(e, n->i.rs1);
-    emit_lookup(e, L_WRITE, wide ? 8 : 4);
+    emit_lookup(e, true, wide ? 7 : 3);
     LOAD_HART(e, W_I32_LOAD, 2, reservation_valid);
     LOAD_HART(e, W_I32_LOAD, 2, reservation_size);
     push32(e, wide ? 64 : 32);
@@ -304,7 +203,7 @@ void emit_amo(struct Emit *e, const struct JitInsn *n)
         return;
     }
     push_x(e, n->i.rs1);
-    emit_lookup(e, L_WRITE, wide ? 8 : 4);
+    emit_lookup(e, true, wide ? 7 : 3);
     push_host(e);
     push_x(e, (uint32_t)n->i.imm & 31);
     atomic(e, code + (wide ? 1 : 6), wide ? 3 : 2);

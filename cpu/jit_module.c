@@ -66,7 +66,7 @@ void module_head(struct Bytes *b, uint32_t first_slot, uint32_t count, uint32_t 
     put(b, 1);
     uint8_t *hole = put_hole(b), *start = b->at;
     put_u(b, 3);
-    put_type(b, "iiI", W_TYPE_I64); /* TYPE_REGION */
+    put_type(b, "iiIi", W_TYPE_I64); /* TYPE_REGION */
     put_type(b, "iiI", W_TYPE_I32); /* TYPE_HELPER */
     put_type(b, "iiIII", W_TYPE_I64); /* TYPE_FP_HELPER */
     fill_hole(b, hole, (uint32_t)(b->at - start));

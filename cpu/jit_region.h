@@ -45,6 +45,9 @@ struct JitBlock {
     uint8_t dominator;       /* by order */
     uint8_t forward_edges;   /* into it */
     bool reached, loop;
+    bool tight;              /* the innermost of them has none inside, calls nothing and changes no CSR */
+    bool roomy;              /* that one uses few registers */
+    uint32_t loaded;         /* x registers that some load in it writes */
     RegSet dirty_in, live_in, reads, writes;
 };
 
@@ -105,7 +108,9 @@ static inline bool region_dominates(const struct Region *r, uint32_t a, uint32_t
 /* May leave the region in the middle of the instruction, before it did anything. */
 static inline bool insn_may_leave(const struct JitInsn *i)
 {
-    return i->kind != KIND_ASSIGN && i->kind != KIND_BRANCH && i->kind != KIND_CALL && i->kind != KIND_INDIRECT &&
+    if (i->kind == KIND_ASSIGN)
+        return (i->reads | i->writes) >> 32; /* FS may be off */
+    return i->kind != KIND_BRANCH && i->kind != KIND_CALL && i->kind != KIND_INDIRECT &&
            i->kind != KIND_FENCE;
 }
 

@@ -51,7 +51,9 @@ class Wild:
 {self.seeds()}
 main: {self.body(12, functions, 0)}
     {self.loop(functions)}
+    {self.stream()}
     {self.table()}
+    {self.stream()}
     j main
 {"".join(parts)}
 {HANDLER}
@@ -124,6 +126,34 @@ main: {self.body(12, functions, 0)}
     def loop(self, functions: int) -> str:
         label = self.label()
         return f"li s2, {self.random.randrange(2, 30)}\n{label}: {self.body(8, functions, 0)}\naddi s2,s2,-1\nbnez s2,{label}"
+
+    def stream(self) -> str:
+        """A loop that calls nothing and walks through pages, up or down; now and then out of memory."""
+        draw, label, lines = self.random, self.label(), []
+        count, walkers = draw.randrange(3, 60), draw.sample(["s8", "s9", "s10"], draw.randrange(1, 4))
+        begin = []
+        for name in walkers:
+            stride = draw.choice([1, 2, 4, 8, 8, 8, 16, 24, 56, 64, -8, -1, -40])
+            start = 0x1000 - draw.choice([0, 8, 64, 3, abs(stride) * (count // 2), 0x10])
+            place = NOWHERE if draw.random() < 0.03 else DATA + max(0, start)
+            begin.append(f"li {name}, {place}")
+            for _ in range(draw.randrange(1, 4)):
+                i = draw.choice(LOADS + STORES)
+                register = self.pick(FLOATS if i.syntax.startswith("f") else FREE)
+                lines.append(f"{i.name} {register},{draw.choice([0, 0, 0, 8, -8, 16, 1, 60])}({name})")
+            lines.append(f"addi {name}, {name}, {stride}")
+        if draw.random() < 0.3:  # an address that the turn makes
+            access = draw.choice(["ld a0", "sd a1", "lbu a2"])
+            lines.append(f"andi s11, {self.pick(FREE)}, 0x7f8; add s11, s11, s0; {access},8(s11)")
+        for _ in range(draw.randrange(0, 4)):
+            i = draw.choice(ALU if draw.random() < 0.5 else FP)
+            lines.insert(draw.randrange(len(lines) + 1), f"{i.name} {self.operands(i.syntax)}")
+        if draw.random() < 0.2:
+            skip = self.label()
+            branch = f"{self.pick(BRANCHES)} {self.pick(FREE)},{self.pick(FREE)},{skip}"
+            lines.insert(draw.randrange(len(lines)), f"{branch}; {self.line()}; {skip}:")
+        body = "\n".join(lines)
+        return "\n".join([*begin, f"li s2, {count}", f"{label}: {body}", f"addi s2,s2,-1; bnez s2,{label}"])
 
     def table(self) -> str:
         """A jump to one of four places, by a register."""
