@@ -102,6 +102,21 @@ async def wake_machine(
     """See Machine.wake."""
     place = place or platforms.current()
     store = need_store(place)
+    guard = await store.begin()  # nobody drops a chunk that is still to come
+    try:
+        machine = await _woken(kind, name, lazy=lazy, fork=fork, show=show, place=place)
+    except BaseException:
+        await store.end(guard)
+        raise
+    if (stream := machine._saver.stream) is None:
+        await store.end(guard)
+    else:
+        stream.add_done_callback(lambda _: asyncio.ensure_future(store.end(guard)))
+    return machine
+
+
+async def _woken(kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform) -> Machine:
+    store = need_store(place)
     pack = 0
     if str(name).endswith(SUFFIX):
         pack, text = await store.open_pack(name)

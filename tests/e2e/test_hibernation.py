@@ -14,6 +14,7 @@ from playwright.sync_api import BrowserContext, Playwright
 
 from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path
 from tests.e2e.tab import PROMPT, PythonError, Tab
+from tests.e2e.test_storage import COUNT_CHUNKS
 
 Launch = Callable[[], BrowserContext]
 
@@ -138,6 +139,31 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) ->
         tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
         assert re.match(r"/tmp/file: OK", tab.run("md5sum -c /tmp/sum"))
         assert int(tab.run("cat /tmp/now")) >= seen - 2 * interval - 20
+    assert tab.errors == []
+
+
+def test_a_store_keeps_what_is_needed_and_nothing_else(launch: Launch, server: str) -> None:
+    """A snapshot is deleted under a machine that runs; checkpoints replace each other."""
+    tab = Tab(launch().new_page(), server).boot("?harts=1")
+    tab.python("Machine.checkpoint_seconds = None\nimport hartwell.snapshot.saver as saver\nsaver.GARBAGE_BYTES = 1 << 20")
+    tab.python(
+        "await machine.checkpoint('desk')\n"
+        "for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)"
+    )
+    assert tab.page.evaluate(COUNT_CHUNKS) == 0
+    for _ in range(3):
+        tab.run("head -c 3000000 /dev/urandom > /tmp/noise")
+        tab.python("await machine.checkpoint('desk')")
+    tab.run("md5sum /tmp/noise > /tmp/sum")
+    tab.python("await machine.hibernate('desk')")
+    tab.python("machine = await Machine.wake('desk')")
+    assert tab.run("md5sum -c /tmp/sum") == "/tmp/noise: OK\n"
+    refs = tab.python(
+        "from hartwell.snapshot.manifest import parse\nfrom hartwell import platform\nstore = platform.current().store\n"
+        "machine._saver.stream and await machine._saver.stream\nimport asyncio\nawait asyncio.sleep(0.5)\nawait store.collect()\n"
+        "len(parse(await store.get_record('snapshot', 'desk'), '').refs()) // 32"
+    )
+    assert tab.page.evaluate(COUNT_CHUNKS) == refs
     assert tab.errors == []
 
 

@@ -162,6 +162,8 @@ export class StorageClient {
   /** @returns {Promise<string>} JSON */
   estimate = async () => JSON.stringify(await this.ask("estimate"));
   collect = () => this.ask("collect");
+  /** Those that are not in the store. @param {Uint8Array} digests @returns {Promise<Uint8Array>} */
+  missing = (digests) => this.ask("missing", { digests });
   /** @param {string} name */
   lock = (name) => this.ask("lock", { name });
   /** @param {string} name */

@@ -12,6 +12,8 @@ import { CHUNK, DIGEST, StorageError, ZEROS, hex, names, sha256 } from "./store.
 
 const BATCH = 64; // chunks on their way together: 4 MiB
 const LARGEST_CAPTURE = 64 << 20;
+/** The record that counts collections which dropped something. @type {[string, string]} */
+const DROPS = ["store", "drops"];
 
 /** @typedef {{offset: number, count: number}} Piece at most CHUNK bytes of a machine's memory */
 
@@ -236,9 +238,27 @@ export class Keeper {
       const [keys, refs] = await Promise.all([this.store.keys(), this.store.refs()]);
       const needed = new Set(refs.flatMap(names));
       const idle = keys.filter((key) => !needed.has(key));
-      if (idle.length) await this.store.drop(idle);
+      if (idle.length) {
+        // First, so that nobody who relies on them misses that they may be gone.
+        const count = Number((await this.store.getRecord(...DROPS))?.text ?? 0) + 1;
+        await this.store.putRecord(...DROPS, { about: "{}", text: String(count), refs: new Uint8Array(), time: Date.now() });
+        await this.store.drop(idle);
+      }
       return idle.length;
     });
     return dropped ?? 0;
+  }
+
+  /**
+   * Which of these chunks are not in the store.
+   * @param {Uint8Array} digests
+   * @returns {Promise<Uint8Array>} theirs
+   */
+  async missing(digests) {
+    const sizes = await this.store.sizes(names(digests));
+    const gone = sizes.flatMap((size, i) => (size === undefined ? [digests.subarray(DIGEST * i, DIGEST * (i + 1))] : []));
+    const found = new Uint8Array(DIGEST * gone.length);
+    for (const [i, digest] of gone.entries()) found.set(digest, DIGEST * i);
+    return found;
   }
 }

@@ -143,6 +143,7 @@ const operations = {
     machines.delete(machine);
   },
   collect: (keeper) => keeper.collect(),
+  missing: (keeper, { digests }) => keeper.missing(digests),
   lock: async ({ store }, { name }) => {
     if (locks.has(name)) return false;
     const release = await store.lock(name);

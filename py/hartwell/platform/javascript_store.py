@@ -13,7 +13,7 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion, StorageFailed, StorageFull
 from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core
-from hartwell.platform.store import FrozenDisk, Range, Record, Report, Room, Saved
+from hartwell.platform.store import DIGEST, FrozenDisk, Range, Record, Report, Room, Saved
 
 _ERRORS: dict[str, type[HartwellError]] = {
     "StorageFull": StorageFull, "QuotaExceededError": StorageFull, "SnapshotCorrupt": SnapshotCorrupt,
@@ -130,6 +130,15 @@ class JavaScriptStore:
     async def collect(self) -> int:
         """Drops chunks that no record names."""
         return int(await done(self._client.collect()))
+
+    async def drops(self) -> int:
+        """Collections that dropped something, ever."""
+        return int(await self.get_record("store", "drops") or 0)
+
+    async def missing(self, digests: bytes) -> set[bytes]:
+        """Those of the digests that are not here."""
+        found = (await done(self._client.missing(to_js(digests)))).to_bytes()
+        return {found[at : at + DIGEST] for at in range(0, len(found), DIGEST)}
 
     async def room(self) -> Room:
         """What storage there is."""

@@ -129,6 +129,12 @@ class Store(Protocol):
     async def collect(self) -> int:
         """Drops chunks that no record names; 0 while anybody saves."""
 
+    async def drops(self) -> int:
+        """How many collections have dropped something.  Between begin() and end() none does."""
+
+    async def missing(self, digests: bytes) -> set[bytes]:
+        """Which of these chunks (digests, one after another) are not here."""
+
     async def room(self) -> Room: ...
 
     async def lock(self, name: str) -> bool:

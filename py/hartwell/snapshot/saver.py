@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KIND = "snapshot"
 ASIDE_BYTES = 48 << 20  # copied in a pause: some ten milliseconds
 ROUNDS = 3  # of storing what changes before the pause
+GARBAGE_BYTES = 64 << 20  # that checkpoints may leave in the store, when later ones have replaced what they wrote
 DRAIN_SECONDS = 0.5  # for requests that a device in Python is at work on
 TERMINAL_SECONDS = 1.0  # for the page to say what its terminal shows
 
@@ -47,6 +48,8 @@ class Saver:
         self.stream: asyncio.Task[None] | None = None
         """Brings memory that a lazy wake left out."""
         self._machine = machine
+        self._drops = -1  # collections that had dropped something when it was last looked
+        self._garbage = 0  # bytes written since the last collection: so much at most is of no more use
         self._unsaved: set[int] = set()  # chunks of RAM that differ from what is stored
         self.busy = asyncio.Lock()
         values = machine._core.plan.values
@@ -83,19 +86,35 @@ class Saver:
             if not machine.alive:
                 raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
             paused = machine.state == "paused"
-            if self.stream is not None and self._unsaved:
-                await asyncio.wait([self.stream])  # what came from a file must be here to be stored
             shown = await self._terminal()
             async with saving(store):
+                await self._look_for_drops(store)
+                if self.stream is not None and self._unsaved:
+                    await asyncio.wait([self.stream])  # what came from a file must be here to be stored
                 await self._before(store, end, report)
                 try:
-                    return await self._in_pause(store, name, end, paused, shown, report)
+                    manifest = await self._in_pause(store, name, end, paused, shown, report)
                 except BaseException:
                     if not machine._closing:
                         self._hold(False)
                     if not paused and machine.alive:
                         machine._go()
                     raise
+            self._garbage += self.written
+            if self._garbage > GARBAGE_BYTES:
+                self._garbage = 0
+                await store.collect()
+            return manifest
+
+    async def _look_for_drops(self, store: Store) -> None:
+        """What an earlier snapshot stored is not stored again; but somebody may
+        have deleted that snapshot, here or in another tab."""
+        drops = await store.drops()
+        ram = self.areas["ram"].chunks
+        if drops != self._drops and ram:
+            gone = await store.missing(b"".join({digest for digest, _ in ram.values()}))
+            self._unsaved.update(index for index, (digest, _) in ram.items() if digest in gone)
+        self._drops = drops
 
     def _store(self) -> Store:
         store = self._machine._platform.store
