@@ -40,6 +40,7 @@ static uint16_t *slot_map(const struct Hart *h)
 }
 static uint32_t *slot_page(const struct Hart *h) { return (uint32_t *)mem_at((mem_offset(slot_map(h) + ram_pages()) + 3) & ~3u); }
 static uint32_t *slot_generation(const struct Hart *h) { return slot_page(h) + DECODE_SLOTS; }
+static uint8_t *slot_used(const struct Hart *h) { return (uint8_t *)(slot_generation(h) + DECODE_SLOTS); }
 
 static struct Insn *slot_entries(const struct Hart *h, uint32_t slot)
 {
@@ -65,6 +66,7 @@ void code_init(struct Hart *h)
     h->fetch_local = 0;
     code_mode_changed(h);
     h->decode_next = 0;
+    h->decode_free = DECODE_SLOTS;
     h->fetch_pin[0] = h->fetch_pin[1] = NO_PAGE;
     h->code_seen = atomic_get(&MACHINE->code_head);
 }
@@ -158,31 +160,45 @@ static void slot_drop(struct Hart *h, uint32_t slot)
         return;
     slot_map(h)[page] = 0;
     slot_page(h)[slot] = NO_PAGE;
+    h->decode_free++;
 }
 
-/* A slot for a new page: first in, first out, but never one in use. */
-static uint32_t slot_take(struct Hart *h)
+/* Gives up what no fetch asked for since the hand came by (CLOCK), from the hand on. */
+static void slots_evict(struct Hart *h)
 {
     uint32_t slot = h->decode_next;
-    while (slot == h->fetch_pin[0] || slot == h->fetch_pin[1])
+    while (h->decode_free < EVICT_BATCH) {
+        if (slot != h->fetch_pin[0] && slot != h->fetch_pin[1]) {
+            if (slot_used(h)[slot])
+                slot_used(h)[slot] = 0;
+            else if (slot_page(h)[slot] != NO_PAGE)
+                slot_drop(h, slot);
+        }
         slot = (slot + 1) % DECODE_SLOTS;
-    h->decode_next = (slot + 1) % DECODE_SLOTS;
-    if (slot_page(h)[slot] == NO_PAGE)
-        return slot;
-    for (uint32_t i = 0; i < EVICT_BATCH; i++) {
-        uint32_t next = (slot + i) % DECODE_SLOTS;
-        if (next != h->fetch_pin[0] && next != h->fetch_pin[1])
-            slot_drop(h, next);
     }
     code_flush_fetch(h);
+}
+
+/* A slot for a new page. */
+static uint32_t slot_take(struct Hart *h)
+{
+    if (h->decode_free <= sizeof h->fetch_pin / sizeof *h->fetch_pin) /* those may be free, but not to be had */
+        slots_evict(h);
+    uint32_t slot = h->decode_next;
+    while (slot_page(h)[slot] != NO_PAGE || slot == h->fetch_pin[0] || slot == h->fetch_pin[1])
+        slot = (slot + 1) % DECODE_SLOTS;
+    h->decode_next = (slot + 1) % DECODE_SLOTS;
+    h->decode_free--;
     return slot;
 }
 
 static uint32_t slot_of(struct Hart *h, uint32_t page)
 {
     uint16_t mapped = slot_map(h)[page];
-    if (mapped)
+    if (mapped) {
+        slot_used(h)[mapped - 1u] = 1;
         return mapped - 1u;
+    }
     uint32_t slot = slot_take(h);
     struct Insn *entries = slot_entries(h, slot);
     /* The generation first: bytes read later can only be newer than it says. */
@@ -192,6 +208,7 @@ static uint32_t slot_of(struct Hart *h, uint32_t page)
     jit_reset_counters(h, slot);
     entries[2048].op = OP_PAGE_END;
     slot_page(h)[slot] = page;
+    slot_used(h)[slot] = 0;
     slot_map(h)[page] = (uint16_t)(slot + 1);
     h->stat_decoded++;
     return slot;

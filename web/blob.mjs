@@ -3,6 +3,18 @@
  * there from the network.
  */
 
+/**
+ * Gives memory back now that nobody reads again: a worker that does nothing
+ * collects no garbage for minutes.  A part of a buffer, and one that others
+ * share, stays.
+ *
+ * @param {Uint8Array} bytes
+ */
+export function letGo({ buffer, byteLength }) {
+  // Engines since 2023 have transfer().
+  if (byteLength === buffer.byteLength) /** @type {any} */ (buffer).transfer?.(0);
+}
+
 export class ByteBlob {
   /** @param {Uint8Array} bytes */
   constructor(bytes) {
@@ -19,13 +31,10 @@ export class ByteBlob {
     return this.bytes.subarray(offset, offset + count);
   }
 
-  /** Gives the memory back now: a worker that does nothing collects no garbage for minutes. */
   free() {
-    const { buffer, byteLength } = this.bytes;
+    letGo(this.bytes);
     this.bytes = new Uint8Array();
     this.size = 0;
-    // Engines since 2023 have transfer(); a buffer that others share stays.
-    if (byteLength === buffer.byteLength) /** @type {any} */ (buffer).transfer?.(0);
   }
 }
 

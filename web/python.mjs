@@ -12,6 +12,8 @@
  * Pyodide; its version is pinned, and any failure here ends in a normal start.
  */
 
+import { letGo } from "./blob.mjs";
+
 /** @typedef {{name: string, bytes: Uint8Array}} Part a wheel or a file that the heap is made of */
 
 /**
@@ -122,6 +124,7 @@ async function fromSnapshot(source, snapshot) {
     _loadSnapshot: snapshot,
     _snapshotDeserializer: () => ({}),
   });
+  letGo(snapshot);
   source.restore(pyodide);
   // Every start from the same heap would draw the same random numbers.
   pyodide.runPython("import importlib, random; importlib.invalidate_caches(); random.seed()");
@@ -173,10 +176,13 @@ function keep(source, pyodide, key) {
     // A heap with packages counts as foreign to Pyodide: the list is of files, which it does not keep.
     for (const name of Object.keys(pyodide.loadedPackages)) delete pyodide.loadedPackages[name];
     const snapshot = pyodide.makeMemorySnapshot({ serializer: leftover });
-    return source.store.save(key, snapshot).then(
-      () => true,
-      (error) => (console.info("No snapshot of Python was kept; the next start is a normal one.", error), false),
-    );
+    return source.store
+      .save(key, snapshot)
+      .then(
+        () => true,
+        (error) => (console.info("No snapshot of Python was kept; the next start is a normal one.", error), false),
+      )
+      .finally(() => letGo(snapshot));
   } catch (error) {
     console.info("No snapshot of Python could be made; the next start is a normal one.", error);
     return Promise.resolve(false);

@@ -62,7 +62,7 @@ NET_AREA = PAGE + 2 * NET_FRAME  # of one card: its bell, a frame each way
 
 # The decoded-instruction cache of a hart: DECODE_SLOTS pages of guest code,
 # each 2048 halfword positions plus an end marker, 8 bytes an entry.
-DECODE_SLOTS = 1024
+DECODE_SLOTS = 768
 DECODE_ENTRIES = 2048 + 8
 DECODE_ENTRY_BYTES = 8
 FETCH_TLB_ENTRIES = 1024
@@ -363,7 +363,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("journal_count", "u32", 16),  # [set][R/W][non-global, global]
         ("set_ready", "u32"), ("fetch_gen", "u32", 2),  # of user code, of all other
         ("fetch_local", "u32"),  # was other code fetched from pages that are not global?
-        ("decode_next", "u32"),
+        ("decode_next", "u32"), ("decode_free", "u32"),
         ("page_wanted", "u32"),  # RAM page + 1 that this hart waits for
         # VA ranges that superpage entries came from: user half, kernel half
         ("super_low", "u64", 2), ("super_high", "u64", 2),
@@ -590,7 +590,7 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("chunk_dirty", -(-ram_bytes // SNAPSHOT_CHUNK))
     area("fetch", 16 * FETCH_TLB_ENTRIES, each=True)
     area("journal", 4 * JOURNAL_ENTRIES * TLB_SETS * 4, each=True)
-    area("slot_map", 2 * pages + 4 * DECODE_SLOTS * 2, each=True)
+    area("slot_map", 2 * pages + (4 + 4 + 1) * DECODE_SLOTS, each=True)
     area("decode", DECODE_SLOTS * DECODE_ENTRIES * DECODE_ENTRY_BYTES, each=True)
     area("tlb", (8 << tlb_bits) * TLB_SETS * 2, each=True)
     area("net", NET_CARDS * NET_AREA)

@@ -5,6 +5,7 @@
  * compressed and written while the next one is read.
  */
 
+import { letGo } from "../blob.mjs";
 import { CHUNK, DIGEST, StorageError, ZEROS, hex, names, sha256 } from "./store.mjs";
 
 /** @typedef {import("./store.mjs").Store} Store */
@@ -136,11 +137,12 @@ export class Keeper {
         sizes[index] = size;
       }
       await writing;
-      writing = fresh.size ? this.store.put([...fresh]) : Promise.resolve();
+      writing = fresh.size ? this.store.put([...fresh]).then(() => fresh.forEach(letGo)) : Promise.resolve();
       writing.catch(() => {}); // the next round, or the end, hears of it
       report(done, total);
     }
     await writing;
+    letGo(raw);
     return { digests, sizes, written };
   }
 

@@ -8,6 +8,7 @@
  * the other end and documents each operation.
  */
 
+import { letGo } from "../blob.mjs";
 import { listen, post } from "../port.mjs";
 import { Disks } from "./disks.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
@@ -77,6 +78,7 @@ const operations = {
     if (aside) from = capture(memory, from.list);
     tell("captured");
     const saved = await keeper.save(from.memory, from.list, (done, total) => tell("progress", { done, total }));
+    if (aside) letGo(new Uint8Array(from.memory));
     const frozen = [];
     for (const { index, store } of disks) frozen.push({ index, ...(await store()) });
     return { ...saved, disks: frozen };
