@@ -176,3 +176,23 @@ def test_more_pages_of_code_than_are_kept_decoded(hart: Bench) -> None:
     run_to(hart, code["end"], 100_000)
     assert (hart.x("s2"), hart.x("s7")) == (2 * count, 2 * count)
     assert get(hart.core, "Hart.stat_decoded") >= 3 * count
+
+
+def test_what_is_called_again_and_again_stays_decoded(hart: Bench) -> None:
+    """Two functions called between any two of many others: those come and go, these stay."""
+    count, rounds = CONSTANTS["DECODE_SLOTS"] + 200, 8
+    for page in range(count + 2):
+        ram_write(hart.core, DATA + page * PAGE, returns(1))
+    code = hart.load("""
+        call_all: mv s1, s0
+        loop: jalr ra, 0(s8); jalr ra, 0(s9); jalr ra, 0(s1); add s2, s2, a0; add s1, s1, s3; bltu s1, s4, loop
+        addi s5, s5, -1; bnez s5, call_all
+        end: j end""")
+    hart.start()
+    last = DATA + count * PAGE
+    for name, value in {"s0": DATA, "s3": PAGE, "s4": last, "s5": rounds, "s8": last, "s9": last + PAGE}.items():
+        hart.x_set(name, value)
+    run_to(hart, code["end"], 300_000)
+    assert hart.x("s2") == rounds * count
+    # First in, first out would be two more every time round, 20 in all.
+    assert rounds * count <= get(hart.core, "Hart.stat_decoded") < rounds * count + 8
