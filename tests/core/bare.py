@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from hartwell.devices.board import ACLINT, SYSCON
 from hartwell.layout import RAM_BASE
@@ -23,10 +24,10 @@ def elf(code: Code) -> bytes:
 
 
 @asynccontextmanager
-async def bare(text: str, harts: int = 1) -> AsyncIterator[tuple[Machine, Code]]:
+async def bare(text: str, harts: int = 1, **options: Any) -> AsyncIterator[tuple[Machine, Code]]:
     """A machine that runs `text` in M mode on all harts; a0 is a hart's number."""
     code = assemble(text, RAM_BASE, **SYMBOLS)
-    machine = await Machine.boot(bare=elf(code), harts=harts, memory="16M", platform=platform(), show=False)
+    machine = await Machine.boot(bare=elf(code), harts=harts, memory="16M", platform=platform(), show=False, **options)
     try:
         yield machine, code
     finally:

@@ -10,7 +10,7 @@ import pytest
 from hartwell.debugger import Breakpoint, Stop, Watchpoint
 from hartwell.debugger.points import Points
 from hartwell.errors import BadAddress, BadConfiguration, MachineStopped
-from hartwell.layout import CONSTANTS, MAX_BREAKPOINTS, RAM_BASE
+from hartwell.layout import CONSTANTS, MAX_BREAKPOINTS, RAM_BASE, field
 from tests.core.bare import bare
 from tests.core.bench import Bench, get, put
 from tests.core.paging import LEAF, PAGE, R, Space, W, X
@@ -103,6 +103,39 @@ async def test_a_condition_that_fails_stops(capsys: pytest.CaptureFixture[str]) 
         machine.debugger.break_at(code["back"], condition=lambda stop: 1 / 0)
         assert (await machine.debugger.stopped(LIMIT)).pc == code["back"]
         assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+async def test_translation_stays_on_where_nothing_is_set() -> None:
+    """Ten breakpoints and a watchpoint on other pages: the loop runs translated as
+    before, and does so again after one was hit in it and taken away."""
+    async with bare(COUNTING + "\n" + "nop; " * 2000 + "far: nop; nop", jit=8) as (machine, code):
+        debugger, hart = machine.debugger, machine.harts[0]
+        ran = field("Hart.stat_jit_insns", 0).offset
+
+        async def share() -> float:
+            """Of what the hart retires, how much does it in translation?"""
+            debugger.pause()
+            before = hart.instret, machine._core.load(ran)
+            debugger.resume()
+            await until(lambda: hart.instret > before[0] + 2_000_000)
+            debugger.pause()
+            after = hart.instret, machine._core.load(ran)
+            debugger.resume()
+            return ((after[1] - before[1]) & 0xFFFF_FFFF) / (after[0] - before[0])
+
+        await until(lambda: machine._core.load(ran) > 0)
+        assert await share() > 0.99
+        for number in range(10):
+            debugger.break_at(code["far"] + 4096 * number)
+        debugger.watch(DATA + 0x10_0000)
+        assert await share() > 0.99
+        debugger.break_at(code["far"] & ~0xFFF | code["loop"] & 0xFFF)  # the same place in another page
+        assert await share() > 0.99
+        point = debugger.break_at(code["back"])
+        assert (await debugger.stopped(LIMIT)).point == point
+        debugger.clear()
+        debugger.resume()
+        assert await share() > 0.99
 
 
 async def test_steps() -> None:

@@ -98,6 +98,8 @@ def test_gdb_at_the_page(machine_tab: Tab, panel) -> None:  # type: ignore[no-un
         gdb.do(f"-target-select remote {line.inner_text().split()[-1]}")
         gdb.stopped()
         machine_tab.wait_for_state("paused")
+        with pytest.raises(OSError, match="refused"):  # loopback only, and of that the one address
+            socket.create_connection(("127.0.0.2", int(line.inner_text().rsplit(":", 1)[1])), 5)
         vector = gdb.number("$stvec")
         gdb.do(f"-break-insert *{vector:#x}")
         assert int(gdb.go()["addr"], 16) == vector

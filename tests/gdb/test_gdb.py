@@ -62,6 +62,13 @@ def test_watchpoints(gdb: Gdb) -> None:
     assert gdb.go()["func"] == "handler"
 
 
+def test_an_access_watchpoint_sees_reads_and_writes(gdb: Gdb) -> None:
+    gdb.do("-break-watch -a other")
+    seen = [gdb.go()["reason"] for _ in range(2)]
+    assert seen == ["access-watchpoint-trigger"] * 2
+    assert "work" in gdb.say("frame")
+
+
 def test_an_access_watchpoint_is_exact_on_its_bytes(gdb: Gdb) -> None:
     """here.y lies beside here.x, which is written all the time, in one word with it."""
     gdb.do("-break-watch -a here.y")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from hartwell.gdb import description, packets, registers, resume
 from hartwell.gdb.packets import PACKET_BYTES, Damaged, Decoder, Interrupt, Nack, Packet
 from hartwell.gdb.words import BadPacket, number
+from hartwell.layout import RAM_BASE
+from hartwell.symbols.program import Program
 from tests.gdb.conftest import Target
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # others may have the processor
@@ -97,10 +102,26 @@ class Wire:
         self.target.call(lambda: self.session.receive(packets.encode(data)))
         return self.answer()
 
+    def packets(self) -> list[bytes]:
+        """What has come since the last packet was sent."""
+        return [event.data for event in Decoder().feed(bytes(self.sent)) if isinstance(event, Packet)]
+
     def answer(self) -> bytes:
         """The last packet that came."""
-        found = [event.data for event in Decoder().feed(bytes(self.sent)) if isinstance(event, Packet)]
+        found = self.packets()
         return found[-1] if found else b""
+
+    def stop(self, data: bytes) -> bytes:
+        """The stop reply that comes, sooner or later, of a packet that lets harts go."""
+        self.say(data)
+        return self.stopped()
+
+    def stopped(self) -> bytes:
+        for _ in range(600):
+            if (last := self.answer())[:1] == b"T":
+                return last
+            time.sleep(0.05)
+        raise AssertionError("no hart has stopped")
 
 
 @pytest.fixture
@@ -135,6 +156,62 @@ def test_physical_memory(wire: Wire) -> None:
     assert wire.say(b"qqemu.PhyMemMode") == b"0"
     assert wire.say(b"Qqemu.PhyMemMode:1") == b"OK"
     assert wire.say(b"m80000000,4") == b"7f454c46"
+
+
+def test_a_range_is_stepped_through(wire: Wire, program: Path) -> None:
+    """vCont;r: to the first instruction outside, which is that of the function that is called."""
+    symbols = Program(program.read_bytes()).symbols
+    (work,), (depth,) = symbols.named("work"), symbols.named("depth")
+    assert wire.say(b"Z0,%x,2" % work.address) == b"OK"
+    thread = re.search(rb"thread:(\d)", wire.stop(b"vCont;c"))
+    assert thread
+    hart = wire.target.machine.harts[int(thread[1]) - 1]
+    assert hart.pc == work.address
+    assert wire.say(b"z0,%x,2" % work.address) == b"OK"
+    before = hart.instret
+    stop = wire.stop(b"vCont;r%x,%x:%s" % (work.address, work.address + work.size, thread[1]))
+    assert stop.startswith(b"T05thread:" + thread[1])
+    assert hart.pc == depth.address
+    assert hart.instret - before > 5
+    # A breakpoint in the range ends it before.
+    inside = depth.address + 2
+    assert wire.say(b"Z0,%x,2" % inside) == b"OK"
+    assert b"swbreak" in wire.stop(b"vCont;r%x,%x:%s;c" % (depth.address, depth.address + depth.size, thread[1]))
+    assert hart.pc == inside
+    assert wire.say(b"z0,%x,2" % inside) == b"OK"
+    # One that is never left ends by an interrupt.
+    wire.say(b"vCont;r%x,%x:%s" % (RAM_BASE, RAM_BASE + (1 << 20), thread[1]))
+    wire.target.call(lambda: wire.session.receive(b"\x03"))
+    assert wire.stopped().startswith(b"T02")
+
+
+def test_binary_memory(wire: Wire) -> None:
+    """X takes any byte, escaped where it means something in a packet."""
+    data = bytes(range(256)) + b"#$}*" * 8
+    assert wire.say(b"X80200000,%x:" % len(data) + data) == b"OK"  # Wire escapes
+    assert wire.say(b"m80200000,%x" % len(data)) == data.hex().encode()
+
+
+def test_a_device_is_told_of(wire: Wire) -> None:
+    """gdb has no word for it: a line of output says that it was a device, and the
+    watchpoint is named as hit."""
+    assert wire.say(b"Z2,80200000,8") == b"OK"
+    wire.say(b"vCont;c")
+    wire.target.call(lambda: wire.target.machine._core.call("ram_written", 0x8020_0004, 16))
+    assert wire.stopped().startswith(b"T05thread:1;core:0;watch:80200000;")
+    (line,) = [bytes.fromhex(packet[1:].decode()) for packet in wire.packets() if packet[:1] == b"O"]
+    assert line == b"hartwell: a device's write of 16 bytes at physical 0x80200004\n"
+
+
+def test_who_leaves_takes_only_his_own(target: Target) -> None:
+    """Points that a person has set stay when gdb goes."""
+    point = target.call(lambda: target.machine.debugger.watch(0x8020_0000))
+    for packet in (b"?", b"Z0,80300000,2"):
+        wire = Wire(target)
+        wire.say(packet)
+        target.call(wire.session.close)
+        assert target.machine.debugger.watchpoints == (point,)
+        assert target.machine.debugger.breakpoints == ()
 
 
 def test_the_machine_survives_anything(target: Target) -> None:

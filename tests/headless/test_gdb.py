@@ -55,6 +55,14 @@ def test_from_the_first_instruction_to_the_last(bare: tuple[Terminal, Gdb]) -> N
     assert terminal.end() == 0
 
 
+def test_only_loopback_is_listened_on(bare: tuple[Terminal, Gdb]) -> None:
+    terminal, _ = bare
+    found = re.search(LINE, terminal.text)
+    assert found
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", int(found[1])), 5)
+
+
 def test_a_port_that_is_taken(program: Path) -> None:  # noqa: F811
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

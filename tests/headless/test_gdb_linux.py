@@ -95,17 +95,66 @@ def test_a_kernel_variable_is_watched(linux: tuple[Terminal, Gdb, Path]) -> None
     gdb.do("-break-delete")
 
 
+def line_of(text: str) -> int:
+    """The number of the line of user.c that has this in it."""
+    return next(number for number, line in enumerate((HERE / "user.c").read_text().splitlines(), 1) if text in line)
+
+
+def step_over_and_into_page_faults(gdb: Gdb) -> None:
+    """A store to a page that is not there: `next` goes over the kernel's work for
+    it, and one real step of the next such store ends at the kernel's door."""
+    line = line_of("fresh[step * 4096] =")
+    gdb.do(f"-break-insert user.c:{line}")
+    assert gdb.go(limit=120)["line"] == str(line)
+    assert gdb.number("(int)step") in (1, 2)
+    with pytest.raises(GdbError):
+        gdb.value("fresh[step * 4096]")  # not even gdb can read what is not there
+    assert gdb.go("-exec-next")["reason"] == "end-stepping-range"
+    assert gdb.number("fresh[step * 4096]") == gdb.number("step")
+    assert gdb.number("$priv") == 0
+    assert gdb.go(limit=120)["line"] == str(line)
+    gdb.do("-break-delete")
+    vector, fresh, step = gdb.number("$stvec"), gdb.number("(unsigned long)&fresh"), gdb.number("step")
+    places = []
+    while hex(vector) not in places:
+        places.append(gdb.say("monitor step").split()[-1])
+        assert len(places) < 200, f"no page fault came: {places}, vector {vector:#x}, {gdb.say('x/16i $pc')}"
+    gdb.say("maintenance flush register-cache")
+    assert (gdb.number("$scause"), gdb.number("$priv"), gdb.number("$pc")) == (15, 1, vector)
+    assert gdb.number("$stval") == fresh + 4096 * step
+
+
+def test_finish_and_physical_memory_in_the_kernel(linux: tuple[Terminal, Gdb, Path]) -> None:
+    """Out of a kernel function to its caller; a variable by its virtual and by its physical address."""
+    _, gdb, _ = linux
+    gdb.do("-break-insert -t hrtimer_interrupt")  # with interrupts off: it stays on its hart
+    assert gdb.go(limit=120)["func"] == "hrtimer_interrupt"
+    caller = gdb.number("$ra")
+    assert "riscv_timer_interrupt" in gdb.say(f"info symbol {caller:#x}")
+    gdb.go("-exec-finish", limit=120)
+    assert gdb.number("$pc") == caller
+    banner = gdb.number("(unsigned long)&linux_banner")
+    assert gdb.say(f"x/s {banner:#x}").split(chr(34))[1].startswith("Linux version ")
+    place = int(gdb.say(f"monitor translate {banner:#x}"), 0)
+    assert 0x8000_0000 <= place < 0xA000_0000
+    gdb.say("monitor phys on")
+    gdb.say("maintenance flush dcache")
+    assert gdb.say(f"x/s {place:#x}").split(chr(34))[1].startswith("Linux version ")
+    gdb.say("monitor phys off")
+    gdb.say("maintenance flush dcache")
+
+
 def test_a_user_program_with_lines_and_locals(linux: tuple[Terminal, Gdb, Path]) -> None:
     """Break at a line, print locals, watch a user variable, change one and see the effect."""
     terminal, gdb, built = linux
     gdb.do(f"-file-symbol-file {built}")
-    gdb.do("-break-insert add")
+    line = line_of("total += local.step;")
+    gdb.do(f"-break-insert user.c:{line}")
     gdb.do("-exec-continue")
-    terminal.type("/mnt/host/user 5\n")
+    terminal.type("until /mnt/host/user 5; do sleep 1; done 2> /dev/null\n")  # the folder is mounted about now
     stop = gdb.stopped(120)
-    assert stop["func"] == "add"
+    assert (stop["func"], stop["line"]) == ("add", str(line))
     assert gdb.number("$priv") == 0
-    assert gdb.go("-exec-next")["reason"] == "end-stepping-range"
     assert (gdb.value("step"), gdb.value("local.name")[-9:]) == ("1", '"counted"')
     assert "user.c" in stop["file"]
     caller = gdb.do("-stack-list-frames")
@@ -116,6 +165,7 @@ def test_a_user_program_with_lines_and_locals(linux: tuple[Terminal, Gdb, Path])
     assert (stop["reason"], stop["old"], stop["new"]) == ("watchpoint-trigger", "0", "1")
     gdb.do("-break-delete")
     gdb.do('-data-evaluate-expression "total=100"')
+    step_over_and_into_page_faults(gdb)
     gdb.do("-target-detach")
     assert "total 114" in terminal.expect(r"total \d+", 60)
     terminal.expect(PROMPT)

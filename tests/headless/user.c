@@ -8,11 +8,13 @@ struct note {
 };
 
 volatile long total;
+volatile char fresh[64 * 4096]; /* pages that are not there before they are touched */
 
 __attribute__((noinline)) void add(int step)
 {
     struct note local = {step, "counted"};
     total += local.step;
+    fresh[step * 4096] = (char)step;
 }
 
 int main(int argc, char **argv)
