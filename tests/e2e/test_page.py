@@ -179,7 +179,7 @@ def test_words_for_what_a_browser_lacks(tab: Tab, has: dict[str, Any], missing: 
 
 
 def test_nothing_is_cut_off(tab: Tab) -> None:
-    """No sideways scrolling, and every control lies inside the window."""
+    """No sideways scrolling, every control lies inside the window, and has a picture or a word to be known by."""
     tab.open("?boot=no")
     tab.page.get_by_role("navigation", name="Panels").get_by_role("button", name="Machine").click()
     for width, height in [(360, 640), (700, 500), (1200, 760), (2560, 1300)]:
@@ -190,6 +190,8 @@ def test_nothing_is_cut_off(tab: Tab) -> None:
             assert box is not None
             assert box["x"] >= 0 and box["x"] + box["width"] <= width, (width, box)
             assert box["y"] >= 0 and box["y"] + box["height"] <= height, (height, box)
+            seen = [part.bounding_box() for part in button.locator("svg, span").all()]  # None: not displayed
+            assert any(part and min(part["width"], part["height"]) >= 10 for part in seen), (width, button.text_content(), seen)
 
 
 CONTRAST = """() => {
