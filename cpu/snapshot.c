@@ -55,13 +55,15 @@ EXPORT uint32_t dirty_count(void)
     return found;
 }
 
-/* A chunk of RAM will come later: its pages are waited for by who needs them. */
-EXPORT void chunk_absent(uint32_t chunk)
+/* Chunks of RAM will come later, those whose byte at chunk_dirty_offset is 1:
+ * their pages are waited for by who needs them. */
+EXPORT void chunks_absent(void)
 {
     struct Machine *m = MACHINE;
-    uint32_t pages = (uint32_t)(m->ram_bytes >> 12), first = chunk * CHUNK_PAGES;
-    for (uint32_t page = first; page < pages && page < first + CHUNK_PAGES; page++)
-        if (!(__atomic_fetch_or(flags_of(page), PAGE_ABSENT, __ATOMIC_SEQ_CST) & PAGE_ABSENT))
+    uint32_t pages = (uint32_t)(m->ram_bytes >> 12);
+    const uint8_t *chunk = (const uint8_t *)mem_at(m->chunk_dirty_offset);
+    for (uint32_t page = 0; page < pages; page++)
+        if (chunk[page / CHUNK_PAGES] && !(__atomic_fetch_or(flags_of(page), PAGE_ABSENT, __ATOMIC_SEQ_CST) & PAGE_ABSENT))
             atomic_add(&m->absent_pages, 1);
 }
 

@@ -129,6 +129,7 @@ export async function createCore(cpu, plan, spawn) {
      * @type {(offset: number, value: number, ms: number) => Promise<void>}
      */
     wait: (offset, value, ms) => waitAsync(words, word(offset), value | 0, ms),
+    prepareHarts: () => harts.prepare(),
     startHarts: () => harts.start(),
     join: () => harts.join(),
     terminate: () => harts.terminate(),
@@ -214,9 +215,9 @@ class Harts {
     this.list = [];
   }
 
-  async start() {
+  /** Begins to start those workers that there are not yet. */
+  prepare() {
     const { plan, module, memory } = this;
-    await this.join();
     for (let hart = 0; hart < plan.harts; hart++) {
       if (this.list[hart]?.alive) continue;
       this.list[hart] = new Hart(this.spawn, hart, this.failed);
@@ -224,6 +225,11 @@ class Harts {
         type: "prepare", module, memory, place: stackOf(plan, hart), hart, budget: plan.budget, again: plan.again,
       });
     }
+  }
+
+  async start() {
+    await this.join();
+    this.prepare();
     await Promise.all(this.list.map((hart) => hart.prepared));
     for (const hart of this.list) hart.run();
   }

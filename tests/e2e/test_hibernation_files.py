@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from hartwell.snapshot.manifest import parse
 from tests.e2e.conftest import ROOT
 from tests.e2e.test_storage import run_in_node
 
@@ -163,8 +164,7 @@ def test_a_lazy_wake_that_meets_damage_stops(data: Path) -> None:
 
 
 def _digests(text: str) -> set[str]:
-    areas = json.loads(text.split("\n", 1)[1])["areas"]
-    return {digest for _, digest, _ in areas["ram"]["chunks"]}
+    return {digest.hex() for digest, _ in parse(text, "it").areas["ram"].chunks.values()}
 
 
 def hartwell(data: Path, *arguments: str, keys: str = "") -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import random
@@ -18,13 +19,27 @@ from hartwell.snapshot.manifest import Area, Manifest, parse
 from hartwell.snapshot.transcript import LONGEST, Transcript
 from tests.unit.fake import make_core
 
+DISKS = [
+    {"name": "given.img", "bytes": 4096},
+    {
+        "name": "debian", "bytes": 1 << 20, "kind": "chunks", "source": "images/debian/disk.json", "digest": "ab" * 32,
+        "size": 72, "frames": 8, "read_only": False, "overlay": "debian", "born": 7, "generation": 3,
+        "changed": bytes(4) + b"d" * DIGEST + (5).to_bytes(4, "little") + bytes(DIGEST),
+    },
+]
+
+
+def chunks(index: int, digest: bytes) -> str:
+    """A list of one, as a manifest has it."""
+    return base64.b64encode(index.to_bytes(4, "little") + bytes(4) + digest).decode()
+
 
 def manifest() -> Manifest:
     core = make_core(8 << 20, harts=2)
     ram = Area(8 << 20, {0: (b"a" * DIGEST, 100), 5: (b"b" * DIGEST, 200), 127: (b"a" * DIGEST, 100)})
     return Manifest(
         identity="0123-abc", name="desk", image="shell", harts=2, memory=8 << 20, bare=False, firmware=False,
-        options={"append": "quiet"}, disks=[], structures=structures.read(core),
+        options={"append": "quiet"}, disks=DISKS, structures=structures.read(core),
         areas={"ram": ram, "rings": Area(1 << 20), "blob": Area(0)},
         devices={"1": {"open": [[0, 3]], "own": None}}, console={"screen": "# ü"}, order=[5, 0], time=1.5,
     )
@@ -34,7 +49,7 @@ def test_what_is_written_is_read() -> None:
     before = manifest()
     after = parse(before.text(), "it")
     assert after == before
-    assert after.refs() == b"a" * DIGEST + b"b" * DIGEST
+    assert after.refs() == b"a" * DIGEST + b"b" * DIGEST + b"d" * DIGEST, "zeros are not stored"
     assert after.stored() == 300, "an equal chunk counts once"
     assert json.loads(after.about())["screen"] == "# ü"
 
@@ -81,11 +96,18 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("machine/harts", 9), ("machine/harts", "2"), ("machine/harts", True), ("machine/memory", 1 << 40),
         ("machine/memory", (8 << 20) + 1), ("machine/identity", "../x"), ("machine/disks", [{"name": "d", "bytes": -1}]),
         ("machine/options", 7), ("machine/time", "late"), ("areas/ram/bytes", 4 << 20), ("areas/blob/bytes", 1 << 32),
-        ("areas/ram/chunks", [[128, "61" * 32, 1]]), ("areas/ram/chunks", [[-1, "61" * 32, 1]]),
-        ("areas/ram/chunks", [[0, "00" * 32, 1]]), ("areas/ram/chunks", [[0, "61" * 31, 1]]),
-        ("areas/ram/chunks", [[0]]), ("areas/more", {"bytes": 0, "chunks": []}), ("structures/Machine", "%%%"),
+        ("areas/ram/chunks", chunks(128, b"a" * 32)), ("areas/ram/chunks", chunks(0, bytes(32))),
+        ("areas/ram/chunks", chunks(0, b"a" * 32) + chunks(0, b"b" * 32)), ("areas/ram/chunks", chunks(0, b"a" * 31)),
+        ("areas/ram/chunks", "&"), ("areas/ram/chunks", [0]),
+        ("areas/more", {"bytes": 0, "chunks": []}), ("structures/Machine", "%%%"),
         ("structures/Hart.7", ""), ("structures", {}), ("order", [128]), ("order", 3), ("layout/Ring", []),
         ("layout/Ring/0/2", 1 << 30), ("layout", []), ("devices", 3), ("areas", {}), ("machine", None),
+        *((f"machine/disks/1/{key}", value) for key, value in (
+            ("bytes", 0), ("bytes", 1 << 50), ("kind", "file"), ("source", None), ("source", {}), ("frames", 0), ("frames", 17),
+            ("size", -1), ("generation", "1"), ("changed", "AAAA"), ("changed", 3), ("overlay", 7),
+            ("changed", base64.b64encode((16).to_bytes(4, "little") + bytes(32)).decode()),
+            ("changed", base64.b64encode(bytes(72)).decode()),
+        )),
     ],
 )
 def test_hostile_values(path: str, value: Any) -> None:

@@ -61,6 +61,9 @@ class Core(Protocol):
         """Calls an export of cpu.wasm on this thread.  i64 results come back
         as Python ints; a trap in it raises HartwellError with its text."""
 
+    def prepare_harts(self) -> None:
+        """Begins to start their workers, for start_harts to find them; may be left out."""
+
     async def start_harts(self) -> None:
         """Starts one worker (thread) per hart; each loops over hart_run till
         the machine stops.  Returns when all run."""

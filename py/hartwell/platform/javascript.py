@@ -120,6 +120,10 @@ class JavaScriptCore:
         except JsException as error:
             raise HartwellError(f"{export}{arguments} in cpu.wasm: {error}") from None
 
+    def prepare_harts(self) -> None:
+        """Begins to start the harts' workers."""
+        self._core.prepareHarts()
+
     async def start_harts(self) -> None:
         """One worker per hart, each in hart_run till the machine stops.  May be
         called again after a stop: workers that live are used again."""

@@ -94,8 +94,8 @@ class Store(Protocol):
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
     ) -> list[int]:
         """Fills chunks of guest RAM while the machine runs: those that a thread
-        waits for at once, then `order`, then the rest.  `chunk_absent` was
-        called for each before.  The chunks that were waited for, in their order.
+        waits for at once, then `order`, then the rest.  `chunks_absent`
+        was called before.  The chunks that were waited for, in their order.
         """
 
     async def open_pack(self, file: Any) -> tuple[int, str]:

@@ -248,6 +248,9 @@ class WasmtimeCore:
 
     # --- harts -------------------------------------------------------------------
 
+    def prepare_harts(self) -> None:
+        """A thread starts at once."""
+
     async def start_harts(self) -> None:
         """One thread per hart, each in hart_run till the machine stops.  May be
         called again after a stop."""

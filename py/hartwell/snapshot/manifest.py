@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import json
 import re
+import struct
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ LARGEST_TEXT = 64 << 20
 NAME_LENGTH = 200
 ENTRY = 4 + DIGEST  # of a disk's list: chunk (u32, little-endian), digest
 _HEAD = re.compile(r"hartwell-snapshot (\d{1,9}) ([0-9a-f]{64})\n")
+_CHUNK = struct.Struct(f"<II{DIGEST}s")  # number, stored bytes, digest
 _AREAS = ("ram", "rings", "blob")
 
 
@@ -38,6 +40,10 @@ class Area:
     def length(self, index: int) -> int:
         """Bytes of a chunk; the last one may be shorter."""
         return min(CHUNK, self.size - index * CHUNK)
+
+    def packed(self) -> bytes:
+        """The chunks as a manifest has them."""
+        return b"".join([_CHUNK.pack(index, size, digest) for index, (digest, size) in sorted(self.chunks.items())])
 
 
 @dataclass
@@ -76,7 +82,7 @@ class Manifest:
             "layout": self.layout,
             "structures": {name: base64.b64encode(data).decode() for name, data in self.structures.items()},
             "areas": {
-                name: {"bytes": area.size, "chunks": [[i, d.hex(), size] for i, (d, size) in sorted(area.chunks.items())]}
+                name: {"bytes": area.size, "chunks": base64.b64encode(area.packed()).decode()}
                 for name, area in self.areas.items()
             },
             "order": self.order, "devices": self.devices, "console": self.console, "agent": self.agent,
@@ -174,12 +180,14 @@ def _disk(value: Any) -> dict[str, Any]:
     if len(changed) % ENTRY or numbers != sorted(set(numbers)) or (numbers and numbers[-1] >= chunks):
         raise ValueError(f"disk {found['name']}: its list of {len(changed)} bytes is none of its {chunks} chunks")
     overlay, source, kind = value["overlay"], value["source"], str(value["kind"])
+    if not isinstance(overlay, (str, type(None))) or not isinstance(source, (str, type(None))):
+        raise ValueError(f"disk {found['name']}: {overlay!r} and {source!r} for names")
     if kind not in ("zeros", "raw", "chunks") or (source is None) != (kind == "zeros"):
         raise ValueError(f"disk {found['name']}: a base of kind {kind!r} from {source!r}")
     return found | {
-        "kind": kind, "source": None if source is None else str(source), "digest": str(value["digest"]),
+        "kind": kind, "source": source, "digest": str(value["digest"]),
         "size": _number(value["size"], 0, 1 << 40), "frames": _number(value["frames"], 1, chunks),
-        "read_only": bool(value["read_only"]), "overlay": None if overlay is None else str(overlay)[:NAME_LENGTH],
+        "read_only": bool(value["read_only"]), "overlay": overlay,
         "born": _number(value["born"], 0, 1 << 53), "generation": _number(value["generation"], 0, 1 << 53), "changed": changed,
     }
 
@@ -189,11 +197,13 @@ def _area(name: str, value: Any) -> Area:
     if area.size % PAGE:
         raise ValueError(f"area {name} of {area.size} bytes")
     last = -(-area.size // CHUNK) - 1
-    for index, text, size in value["chunks"]:
-        digest = bytes.fromhex(text)
-        if len(digest) != DIGEST or digest == ZEROS:
-            raise ValueError(f"area {name}: chunk {index} is named {text!r}")
-        area.chunks[_number(index, 0, last)] = (digest, _number(size, 0, 1 << 32))
+    packed = _bytes(value["chunks"])
+    if len(packed) % _CHUNK.size:
+        raise ValueError(f"area {name}: a list of {len(packed)} bytes")
+    for index, size, digest in _CHUNK.iter_unpack(packed):
+        if digest == ZEROS or index > last or index in area.chunks:
+            raise ValueError(f"area {name}: chunk {index} of {last + 1}, named {digest.hex()}")
+        area.chunks[index] = (digest, size)
     return area
 
 
@@ -222,4 +232,4 @@ def _bytes(value: Any) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"a structure is no base64: {error}") from None
+        raise ValueError(f"bytes that are no base64: {error}") from None

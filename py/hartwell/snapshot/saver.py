@@ -86,6 +86,7 @@ class Saver:
             if not machine.alive:
                 raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
             paused = machine.state == "paused"
+            self.written = 0
             shown = await self._terminal()
             async with saving(store):
                 await self._look_for_drops(store)
@@ -136,7 +137,7 @@ class Saver:
             self._machine._halt()
             self._take_dirty()
             self._machine._go()
-            await self._store_ram(store, report)
+            self.written += await self._store_ram(store, report)
 
     async def _in_pause(
         self, store: Store, name: str, end: bool, paused: bool, shown: tuple[int, str, str] | None, report: Report | None
@@ -180,7 +181,7 @@ class Saver:
             at += len(fixed)
         self._put("ram", indexes, saved, at)
         self._unsaved.difference_update(indexes)
-        self.written = saved.written
+        self.written += saved.written
         for index, frozen in saved.disks.items():
             manifest.disks[index] |= {"born": frozen.born, "generation": frozen.generation, "changed": frozen.entries}
         manifest.areas = {area: Area(known.size, dict(known.chunks)) for area, known in self.areas.items()}
@@ -217,11 +218,12 @@ class Saver:
         indexes = sorted(self._unsaved)
         return [self._piece("ram", index) for index in indexes], indexes
 
-    async def _store_ram(self, store: Store, report: Report | None) -> None:
+    async def _store_ram(self, store: Store, report: Report | None) -> int:
         ranges, indexes = self._ram_ranges()
         saved = await store.save(self._machine._core, ranges, report=report)
         self._put("ram", indexes, saved, 0)
         self._unsaved.difference_update(indexes)
+        return saved.written
 
     def _put(self, area: str, indexes: Sequence[int], saved: Saved, first: int) -> None:
         chunks = self.areas[area].chunks

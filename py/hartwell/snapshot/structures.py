@@ -59,19 +59,37 @@ def restore(core: Core, structures: dict[str, bytes], described: Description) ->
 
     Raises SnapshotCorrupt when a structure is not of the size described.
     """
+    same = described == description()
     for name, data in structures.items():
         kind = name.split(".")[0]
-        theirs = places(kind, described)
         base = MACHINE_BASE if kind == "Machine" else HART_BASE + int(name.split(".")[1]) * HART_STRIDE
-        if (size := size_of(kind, described)) != len(data):
+        if (size := LAYOUT[kind].size if same else size_of(kind, described)) != len(data):
             raise SnapshotCorrupt(f"state of {name}: {len(data)} bytes, but its description makes {size}")
         image = bytearray(core.read(base, LAYOUT[kind].size))
-        for path, (offset, count) in kept(kind).items():
-            there = theirs.get(path)
-            if there is not None:
-                count = min(count, there[1])
-                image[offset : offset + count] = data[there[0] : there[0] + count]
+        for offset, there, count in _runs(kind) if same else _moves(kind, described):
+            image[offset : offset + count] = data[there : there + count]
         core.write(base, image)
+
+
+def _moves(kind: str, described: Description) -> Iterator[tuple[int, int, int]]:
+    """Of each field that both have: where it is here, where there, and bytes."""
+    theirs = places(kind, described)
+    for path, (offset, count) in kept(kind).items():
+        if path in theirs:
+            there, known = theirs[path]
+            yield offset, there, min(count, known)
+
+
+@cache
+def _runs(kind: str) -> list[tuple[int, int, int]]:
+    """The same for a structure of this very version, in few pieces."""
+    runs: list[tuple[int, int, int]] = []
+    for offset, count in sorted(kept(kind).values()):
+        if runs and runs[-1][0] + runs[-1][2] == offset:
+            runs[-1] = (runs[-1][0], runs[-1][0], runs[-1][2] + count)
+        else:
+            runs.append((offset, offset, count))
+    return runs
 
 
 def digest_input(core: Core) -> Iterator[bytes]:

@@ -72,6 +72,7 @@ async def wake(
         plan = plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
         disks = [await woken_disk(place, disk, fork=fork, pack=pack) for disk in manifest.disks]
         core = await place.create(plan)
+        core.prepare_harts()  # their workers start while the rest is done
         try:
             if show and kind.shown is not None:
                 await _put_away(kind.shown)
@@ -145,8 +146,11 @@ async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, 
     core.call("machine_woken")
     note = await machine.disks.open(machine._saver.identity if fork else manifest.identity)
     if lazy:
+        flags = bytearray(-(-core.plan.ram_bytes // CHUNK))
         for index in indexes:
-            core.call("chunk_absent", index)
+            flags[index] = 1
+        core.write(core.plan.values["chunk_dirty_offset"], flags)
+        core.call("chunks_absent")
         machine._saver.stream = machine._spawn(_stream(store, machine, digests, indexes, manifest.order, pack))
         # It is under way before anybody waits for a page: devices may, below, and they block this thread.
         await asyncio.sleep(0)
