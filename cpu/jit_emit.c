@@ -45,6 +45,14 @@ static uint32_t depth_of(struct Emit *e, uint32_t block)
 
 static void branch_to(struct Emit *e, uint32_t code, uint32_t block) { op_u(e, code, depth_of(e, block)); }
 
+static void spend(struct Emit *e, uint32_t instructions)
+{
+    get(e, L_FUEL);
+    push32(e, instructions);
+    op(e, W_I32_SUB);
+    set(e, L_FUEL);
+}
+
 /* --- ends of blocks ---------------------------------------------------------------- */
 
 static void exit_jump(struct Emit *e, const struct JitBlock *b, int32_t at)
@@ -247,10 +255,7 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
         exit_slow(e);
         return;
     }
-    get(e, L_FUEL);
-    push32(e, b->count);
-    op(e, W_I32_SUB);
-    set(e, L_FUEL);
+    spend(e, (e->turn + 1) * b->count);
     switch (b->end) {
     case END_FALL:
         emit_edge(e, b, 1);
@@ -280,31 +285,71 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
     }
 }
 
-static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known)
+/* Between two turns of an unrolled loop: out of it, if this was the last. */
+static void emit_between(struct Emit *e, const struct JitBlock *b)
+{
+    const struct JitInsn *n = &e->r->insns[b->first + b->count - 1];
+    bool taken = b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
+    emit_condition(e, n);
+    if (taken)
+        op(e, W_I32_EQZ);
+    open(e, W_IF, LABEL_NONE);
+    spend(e, (e->turn + 1) * b->count);
+    emit_edge(e, b, taken ? 1 : 0);
+    close(e);
+}
+
+static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns)
 {
     uint32_t last = b->end == END_FALL || b->count == 0 ? b->count : b->count - 1u;
     e->fp_known = fp_known;
     e->valid = b->live_in;
-    for (e->k = 0; e->k < last; e->k++) {
-        const struct JitInsn *n = &e->r->insns[b->first + e->k];
-        emit_insn(e, n);
-        e->valid |= n->writes;
+    for (e->turn = 0;; e->turn++) {
+        for (e->k = 0; e->k < last; e->k++) {
+            const struct JitInsn *n = &e->r->insns[b->first + e->k];
+            emit_insn(e, n);
+            e->valid |= n->writes;
+        }
+        if (e->turn + 1 == turns)
+            return;
+        emit_between(e, b);
     }
+}
+
+/* The block's instructions and its end, the easy way if there is one. */
+static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
+{
+    if (ahead) {
+        bool fp = e->turns_fp;
+        look_ahead(e);
+        emit_insns(e, b, fp ? FP_EASY : FP_UNKNOWN, b->turns);
+        end_ahead(e);
+        emit_insns(e, b, fp ? FP_EXACT : FP_UNKNOWN, 1);
+        if (b->turns > 1)
+            emit_end(e, b);
+        close(e);
+        e->turn = b->turns - 1u;
+    } else {
+        emit_insns(e, b, FP_UNKNOWN, b->turns);
+    }
+    emit_end(e, b);
 }
 
 static void emit_block(struct Emit *e, const struct JitBlock *b)
 {
     e->block = b;
-    if (plan_turns(e, b)) {
-        look_ahead(e);
-        emit_insns(e, b, e->turns_fp ? FP_EASY : FP_UNKNOWN);
-        end_ahead(e);
-        emit_insns(e, b, e->turns_fp ? FP_EXACT : FP_UNKNOWN);
-        close(e);
-    } else {
-        emit_insns(e, b, FP_UNKNOWN);
+    bool ahead = plan_turns(e, b);
+    if (!b->itself) {
+        emit_turns(e, b, ahead);
+        return;
     }
-    emit_end(e, b);
+    if (ahead)
+        begin_turns(e);
+    open(e, W_LOOP, (uint32_t)(b - e->r->blocks));
+    emit_turns(e, b, ahead);
+    close(e);
+    if (ahead)
+        close(e);
 }
 
 /* The `count` children that several edges lead to stand behind blocks of
@@ -335,7 +380,7 @@ static void emit_tree(struct Emit *e, uint32_t block)
     }
     bool turns = false;
     if (b->loop) {
-        turns = plan_turns(e, b);
+        turns = !b->itself && plan_turns(e, b);
         if (turns)
             begin_turns(e);
         open(e, W_LOOP, block);

@@ -41,7 +41,7 @@ struct Stub {
 /* Accesses of a block by one value, with offsets that are known: one look at
  * the TLB serves all, if they lie in one page. */
 struct Group {
-    uint16_t first;    /* instruction of the block */
+    uint16_t first;    /* instruction of the block, turn by turn */
     uint16_t count;
     uint16_t value;    /* a register as the block found it, or VALUES_MADE + the instruction that made it */
     int32_t low, high; /* offsets from the value: from, up to */
@@ -84,16 +84,20 @@ struct Emit {
     const struct JitBlock *block;
     struct Group groups[GROUPS];
     uint32_t group_count;
-    uint8_t group_of[REGION_INSNS]; /* of the block's instructions; GROUPS: none */
+    uint8_t group_of[REGION_INSNS]; /* of the block's instructions, turn by turn; GROUPS: none */
     int32_t offset_of[REGION_INSNS]; /* of an access from its group's value */
     struct Page pages[PAGES];
     uint32_t page_count;
     uint32_t turns; /* depth of the loop that begin_turns() opened */
     bool turns_fp;  /* what its first block does is floating point, too */
     uint32_t k;     /* instruction of the block that is being emitted */
+    uint32_t turn;  /* which time, where the loop is unrolled */
     RegSet valid;   /* registers whose locals hold their values */
     uint32_t fp_known; /* in this block: FP_* */
 };
+
+/* The instruction's number among all that the block does, turn by turn. */
+static inline uint32_t step(const struct Emit *e) { return e->turn * e->block->count + e->k; }
 
 static inline void op(struct Emit *e, uint32_t code) { put(&e->out, code); }
 static inline void op_u(struct Emit *e, uint32_t code, uint32_t operand)

@@ -210,14 +210,14 @@ static RegSet dirty_now(const struct Emit *e) { return region_dirty(e->r, e->blo
 
 void exit_slow(struct Emit *e)
 {
-    push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16);
+    push32(e, e->r->insns[e->block->first + e->k].at | step(e) << 16);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
 }
 
 void exit_slow_crossing(struct Emit *e)
 {
-    push32(e, e->r->insns[e->block->first + e->k].at | e->k << 16 | 1u << 30);
+    push32(e, e->r->insns[e->block->first + e->k].at | step(e) << 16 | 1u << 30);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
 }

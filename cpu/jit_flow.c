@@ -92,7 +92,7 @@ static void count_edges(struct Region *r)
 {
     for (uint32_t k = 0; k < r->order_count; k++) {
         r->blocks[r->by_order[k]].forward_edges = 0;
-        r->blocks[r->by_order[k]].loop = false;
+        r->blocks[r->by_order[k]].loop = r->blocks[r->by_order[k]].itself = false;
     }
     for (uint32_t from = 0; from < r->order_count; from++) {
         const struct JitBlock *b = &r->blocks[r->by_order[from]];
@@ -100,7 +100,9 @@ static void count_edges(struct Region *r)
             if (edge_to(r, b, k) == NO_BLOCK)
                 continue;
             struct JitBlock *to = &r->blocks[edge_to(r, b, k)];
-            if (to->order <= from)
+            if (to == b && b->end == END_BRANCH)
+                to->itself = true;
+            else if (to->order <= from)
                 to->loop = true;
             else /* a table's targets always stand behind a block of their own */
                 to->forward_edges += b->end == END_SWITCH ? 2 : 1;
@@ -195,13 +197,49 @@ RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k
     return dirty;
 }
 
+#define UNROLLED 100 /* instructions more than its own that a region gets by unrolling: JIT_LONGEST is the sum */
 #define ROOMY 7 /* registers that a loop may use and still leave some for pages */
+
+/* What a loop does with registers, block by block. */
+struct Use {
+    uint32_t used, loaded, leaping;
+    int32_t moved[32];
+    bool tight;
+};
+
+#define STEPS 64 /* bytes that a register may move in a turn and still stay in its page for some */
+
+static void note_use(const struct Region *r, const struct JitBlock *b, struct Use *use)
+{
+    for (uint32_t n = 0; n < b->count; n++) {
+        const struct JitInsn *i = &r->insns[b->first + n];
+        uint32_t writes = (uint32_t)i->writes;
+        use->tight &= i->kind != KIND_CSR;
+        use->used |= (uint32_t)i->reads | writes;
+        use->loaded |= i->kind == KIND_LOAD ? writes : 0;
+        if (writes && (i->i.op == OP_addi || i->i.op == OP_c_addi) && i->i.rs1 == i->i.rd) {
+            int32_t *moved = &use->moved[i->i.rd];
+            *moved += i->i.imm;
+            use->leaping |= *moved > STEPS || *moved < -STEPS ? writes : 0;
+        } else {
+            use->leaping |= writes;
+        }
+    }
+}
+
+static void set_use(struct JitBlock *b, const struct Use *use)
+{
+    b->tight = use->tight;
+    b->roomy = __builtin_popcount(use->used) <= ROOMY;
+    b->loaded = use->loaded;
+    b->leaping = use->leaping;
+}
 
 /* Marks the natural loop of `head`: what that dominates and can get back to it. */
 static void mark_loop(struct Region *r, uint32_t head)
 {
-    bool inside[REGION_BLOCKS] = {false}, tight = true;
-    uint32_t loaded = 0, used = 0;
+    bool inside[REGION_BLOCKS] = {false};
+    struct Use use = {.tight = true};
     inside[r->by_order[head]] = true;
     for (bool changed = true; changed;) {
         changed = false;
@@ -215,30 +253,44 @@ static void mark_loop(struct Region *r, uint32_t head)
         const struct JitBlock *b = &r->blocks[r->by_order[k]];
         if (!inside[r->by_order[k]])
             continue;
-        tight &= !ends_by_call(b) && (k == head || !b->loop);
-        for (uint32_t n = 0; n < b->count; n++) {
-            const struct JitInsn *i = &r->insns[b->first + n];
-            tight &= i->kind != KIND_CSR;
-            used |= (uint32_t)(i->reads | i->writes);
-            loaded |= i->kind == KIND_LOAD ? (uint32_t)i->writes : 0;
-        }
+        use.tight &= !ends_by_call(b) && (k == head || !(b->loop || b->itself));
+        note_use(r, b, &use);
     }
     for (uint32_t k = head; k < r->order_count; k++)
-        if (inside[r->by_order[k]]) {
-            struct JitBlock *b = &r->blocks[r->by_order[k]];
-            b->tight = tight;
-            b->roomy = __builtin_popcount(used) <= ROOMY;
-            b->loaded = loaded;
-        }
+        if (inside[r->by_order[k]])
+            set_use(&r->blocks[r->by_order[k]], &use);
+}
+
+/* A block that branches to itself is a loop of its own; the others that it begins lie around that. */
+static void mark_itself(struct Region *r, struct JitBlock *b, uint32_t *room)
+{
+    uint32_t turns = b->count <= 8 ? 4 : b->count <= 20 ? 2 : 1;
+    struct Use use = {.tight = true};
+    note_use(r, b, &use);
+    set_use(b, &use);
+    for (uint32_t k = 0; k < 2; k++) /* there may be several ways out; either way, what follows lies behind the loop */
+        if (b->next[k] != NO_BLOCK && r->blocks[b->next[k]].order > b->order)
+            r->blocks[b->next[k]].forward_edges++;
+    if ((turns - 1) * b->count <= *room) {
+        b->turns = (uint8_t)turns;
+        *room -= (turns - 1) * b->count;
+    }
 }
 
 static void find_loops(struct Region *r)
 {
-    for (uint32_t k = 0; k < r->order_count; k++)
-        r->blocks[r->by_order[k]].tight = false;
+    uint32_t room = UNROLLED;
+    for (uint32_t k = 0; k < r->order_count; k++) {
+        struct JitBlock *b = &r->blocks[r->by_order[k]];
+        b->tight = false;
+        b->turns = 1;
+    }
     for (uint32_t head = 0; head < r->order_count; head++) /* outer ones first */
         if (r->blocks[r->by_order[head]].loop)
             mark_loop(r, head);
+    for (uint32_t k = 0; k < r->order_count; k++)
+        if (r->blocks[r->by_order[k]].itself)
+            mark_itself(r, &r->blocks[r->by_order[k]], &room);
 }
 
 void region_flow(struct Region *r)

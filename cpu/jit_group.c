@@ -77,10 +77,10 @@ static void find_groups(struct Emit *e, const struct JitBlock *b)
     uint32_t since = 0; /* groups before this one take no more */
     for (uint32_t r = 0; r < 32; r++)
         value[r] = (struct Value){(uint16_t)r, b->tight && b->loaded >> r & 1, 0};
-    memset(e->group_of, GROUPS, b->count);
+    memset(e->group_of, GROUPS, (size_t)b->count * b->turns);
     e->group_count = 0;
-    for (uint32_t k = 0; k < b->count; k++) {
-        const struct JitInsn *n = &e->r->insns[b->first + k];
+    for (uint32_t k = 0; k < (uint32_t)b->count * b->turns; k++) {
+        const struct JitInsn *n = &e->r->insns[b->first + k % b->count];
         if (n->kind == KIND_CSR) /* may change which tables are looked at */
             since = e->group_count;
         bool apart = registry_ungrouped(e->r->page[n->at >> 12]);
@@ -92,7 +92,9 @@ static void find_groups(struct Emit *e, const struct JitBlock *b)
 
 static uint8_t page_of(struct Emit *e, const struct JitBlock *b, const struct Group *g, bool make)
 {
-    uint32_t key = g->first | (uint32_t)(b - e->r->blocks) << 16;
+    /* Those that may change within a turn are the same ones in the next. */
+    uint32_t first = g->ahead ? g->first : REGION_INSNS + g->first % b->count;
+    uint32_t key = first | (uint32_t)(b - e->r->blocks) << 16;
     for (uint32_t k = 0; k < e->page_count; k++)
         if (e->pages[k].key == key)
             return (uint8_t)(k + 1);
@@ -108,7 +110,7 @@ static void plan_block(struct Emit *e, const struct JitBlock *b, bool make)
     uint32_t host = L_HOST;
     for (uint32_t k = 0; k < e->group_count; k++) {
         struct Group *g = &e->groups[k];
-        g->ahead = b->tight && b->loop && !g->loaded && g->value < VALUES_MADE;
+        g->ahead = b->tight && (b->loop || b->itself) && g->value < VALUES_MADE && !(b->leaping >> g->value & 1);
         if ((g->count > 1 || g->ahead) && host < L_HOST + GROUP_HOSTS)
             g->host = (uint8_t)host++;
         g->ahead &= g->host != 0;
@@ -218,7 +220,7 @@ static void push_sum(struct Emit *e, uint32_t r, int32_t offset)
 static void look_for_group(struct Emit *e, const struct Group *g, const struct JitInsn *n)
 {
     uint32_t bytes = span(g);
-    push_sum(e, n->i.rs1, n->i.imm + g->low - e->offset_of[e->k]);
+    push_sum(e, n->i.rs1, n->i.imm + g->low - e->offset_of[step(e)]);
     if (g->page) {
         look_up_page(e, &e->pages[g->page - 1], g, bytes);
         push_host_in_page(e, &e->pages[g->page - 1]);
@@ -241,7 +243,7 @@ bool plan_turns(struct Emit *e, const struct JitBlock *b)
     plan_groups(e, b);
     e->turns_fp = false;
     bool any = false;
-    for (uint32_t k = 0; k < b->count && b->tight && b->loop; k++)
+    for (uint32_t k = 0; k < b->count && b->tight && (b->loop || b->itself); k++)
         e->turns_fp |= needs_easy_fp(&e->r->insns[b->first + k]);
     for (uint32_t k = 0; k < e->group_count; k++)
         any |= e->groups[k].ahead;
@@ -329,12 +331,12 @@ void end_ahead(struct Emit *e)
     close(e);
     try_again(e);
     close(e);
-    memset(e->group_of, GROUPS, e->block->count);
+    memset(e->group_of, GROUPS, (size_t)e->block->count * e->block->turns);
 }
 
 uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_t bytes)
 {
-    const struct Group *g = e->group_of[e->k] == GROUPS ? NULL : &e->groups[e->group_of[e->k]];
+    const struct Group *g = e->group_of[step(e)] == GROUPS ? NULL : &e->groups[e->group_of[step(e)]];
     if (!g || (!g->host && !g->page)) {
         push_sum(e, n->i.rs1, n->i.imm);
         emit_lookup(e, store, bytes - 1);
@@ -348,10 +350,10 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
         push_host_in_page(e, p);
         return 0;
     }
-    if (g->first == e->k && !g->ahead)
+    if (g->first == step(e) && !g->ahead)
         look_for_group(e, g, n);
     get(e, g->host);
-    return (uint32_t)(e->offset_of[e->k] - g->low);
+    return (uint32_t)(e->offset_of[step(e)] - g->low);
 }
 
 void forget_pages(struct Emit *e)

@@ -44,10 +44,14 @@ struct JitBlock {
     uint8_t order;           /* in reverse postorder */
     uint8_t dominator;       /* by order */
     uint8_t forward_edges;   /* into it */
-    bool reached, loop;
-    bool tight;              /* the innermost of them has none inside, calls nothing and changes no CSR */
+    bool reached;
+    bool loop;               /* blocks behind it lead back to it */
+    bool itself;             /* and so does its own branch */
+    bool tight;              /* the innermost loop it lies in has none inside, calls nothing and changes no CSR */
     bool roomy;              /* that one uses few registers */
+    uint8_t turns;           /* of a loop that is one block: how often it is unrolled */
     uint32_t loaded;         /* x registers that some load in it writes */
+    uint32_t leaping;        /* those that change otherwise than by a few bytes a turn */
     RegSet dirty_in, live_in, reads, writes;
 };
 
