@@ -1,17 +1,16 @@
-"""What debugging costs: `python bench/debug.py`.
+"""What looking inside costs: the debugger, traces, the profiler; and single steps beside QEMU's gdbstub.
 
-slow-down   a busy bare program in Node, translator on: alone, with gdb connected
-            and idle, with 10 breakpoints and with a watchpoint on pages that it
-            does not touch.  Turns are taken in one process; the median's ratio counts.
-stepping    single steps a second over TCP, `vCont;s` packet by packet, here and at
-            QEMU's gdbstub.
-
-Prints a table in Markdown.  Nothing here asserts.
+slow-down   one machine of one hart in Node, translator on, runs three loads in
+            turn with each instrument, in an order that changes.  What is
+            compared is the processor time of the hart's thread (Linux, /proc),
+            which other work on the computer changes least; the least of all
+            rounds counts.
+stepping    single steps a second over TCP, `vCont;s` packet by packet, of a bare
+            program, here and at QEMU.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
@@ -20,62 +19,167 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from bench import results
 
 ROOT = Path(__file__).resolve().parents[1]
 HARTWELL = ROOT / ".venv" / "bin" / "hartwell"
-ROUNDS, SECONDS, STEPS = 5, 1.0, 3000
+STEPS = 2000
 
-# Calls, loads, stores and branches for ever, in a page of its own; a cold page after it.
+LOADS = {
+    "computing": "i=0; while [ $i -lt {count} ]; do i=$((i+1)); done",
+    "system calls": "dd if=/dev/zero of=/dev/null bs=1 count={count} 2>/dev/null",
+    "processes": "i=0; while [ $i -lt {count} ]; do /usr/bin/true x; i=$((i+1)); done",
+}
+COUNTS = {"computing": 60_000, "system calls": 150_000, "processes": 60}
+# Each gives what ends it.
+INSTRUMENTS = {
+    "none": "lambda: None",
+    "gdb, idle": "gdb()",
+    "10 cold breakpoints": "points()",
+    "cold watchpoint": "watch()",
+    "call trace": "machine.trace.syscalls().stop",
+    "all events": "machine.trace.events().stop",
+    "profiler, 1 kHz": "machine.profiler(hz=1000).stop",
+}
+
+# In Pyodide: says when a measured command begins and ends.
+SCRIPT = r"""
+from hartwell.gdb import packets
+from hartwell.gdb.server import Server
+
+machine = await Machine.boot("shell", harts=1, show=False)
+await machine.console.expect(r"[#$] $", timeout=300)
+loads, instruments, rounds = {loads!r}, {instruments!r}, {rounds}
+
+def gdb():
+    session = Server(lambda: machine).connect(lambda sent: None)
+    session.receive(packets.encode(b"vCont;c"))
+    return session.close
+
+# Functions of a kernel that never runs them, each in a page of its own.
+cold = {{}}
+for symbol in machine.symbols.search("*suspend*") + machine.symbols.search("*hibernat*"):
+    if symbol.kind in "tT" and symbol.address & 1 == 0 and not symbol.name.startswith("__"):
+        cold.setdefault(symbol.address >> 12, symbol.address)
+
+def points():
+    for address in list(cold.values())[:10]:
+        machine.debugger.break_at(address)
+    assert len(machine.debugger.breakpoints) == 10
+    return machine.debugger.clear
+
+def watch():
+    machine.debugger.watch(next(iter(cold.values())))  # executed never, read never
+    return machine.debugger.clear
+
+for command in loads.values():
+    await machine.run(command, 300)  # the translator sees it first
+    await machine.run(command, 300)
+for turn in range(rounds):
+    names = list(instruments)
+    for load, command in loads.items():
+        for name in names[turn % len(names):] + names[:turn % len(names)]:
+            stop = eval(instruments[name])
+            print("BEGIN", flush=True)
+            await machine.run(command, 300)
+            print(f"END {{load}}|{{name}}", flush=True)
+            stop()
+print(f"LOST {{machine.trace.lost}}", flush=True)
+await machine.close()
+"""
+
+# For the steps: calls, loads, stores and branches for ever.
 BUSY = """
 .globl _start
 .section .text
 _start: la sp, room; li s0, 0
 loop: addi s0, s0, 1; mv a0, s0; call work; andi t0, s0, 255; bnez t0, loop; sd a0, 0(sp); j loop
 work: ld t1, 8(sp); add t1, t1, a0; sd t1, 8(sp); srli a0, t1, 3; ret
-.balign 4096
-cold: .rept 1024; nop; .endr
 .section .data
 .balign 4096
 room: .zero 4096
-.globl cold_data
-cold_data: .zero 4096
 """
 
-SCRIPT = """
-import asyncio, json, statistics, sys, time
-from hartwell.gdb import packets
-from hartwell.gdb.port import server_of
-program, rounds, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-machine = await Machine.boot(bare=program, memory="16M", show=False)
-cold, data = machine.harts[0].pc & ~0xfff, 0x80400000
 
-async def mips():
-    before, began = machine.harts[0].instret, time.monotonic()
-    await asyncio.sleep(seconds)
-    return (machine.harts[0].instret - before) / (time.monotonic() - began) / 1e6
+def run(options: Any, missing: dict[str, str]) -> None:
+    """The benchmark."""
+    times, lost = slow_down(options.rounds, options.percent)
+    ratios = {
+        load: {name: min(rounds[name]) / min(rounds["none"]) for name in INSTRUMENTS if name != "none"}
+        for load, rounds in times.items()
+    }
+    with tempfile.TemporaryDirectory() as name:
+        program = build(Path(name))
+        here = max(stepping_here(program) for _ in range(2))
+        qemu = None if "qemu" in missing else max(stepping_in_qemu(program) for _ in range(2))
+    head = ["load", "s", *(name for name in INSTRUMENTS if name != "none")]
+    rows = [[load, min(times[load]["none"]), *ratio.values()] for load, ratio in ratios.items()]
+    text = "\n\n".join([
+        "Processor time of the hart's thread with each instrument, as a multiple of the time without any (seconds in the "
+        f"second column); the least of {options.rounds} rounds. Goals: 1.02 with gdb connected and idle, under 2 with a trace.",
+        results.table(head, rows),
+        f"Records that the trace's reader came too late for, in all: {lost}.",
+        f"Single steps a second over TCP: {here:.0f}" + (f"; QEMU's gdbstub {qemu:.0f}." if qemu else "."),
+    ])
+    results.write("debug", {"seconds": times, "ratios": ratios, "lost": lost, "steps": {"hartwell": here, "qemu": qemu}}, text)
 
-await asyncio.sleep(2)
-found = {"alone": [], "gdb": [], "breakpoints": [], "watchpoint": []}
-for turn in range(rounds + 1):
-    if turn == 1:  # the first is for the translator and the engine
-        found = {name: [] for name in found}
-    found["alone"].append(await mips())
-    session = server_of(machine).connect(lambda sent: None)
-    session.receive(packets.encode(b"vCont;c"))
-    found["gdb"].append(await mips())
-    session.close()
-    machine.debugger.pause()
-    for number in range(10):
-        machine.debugger.break_at(0x80500000 + 4096 * number)
-    machine.debugger.resume()
-    found["breakpoints"].append(await mips())
-    machine.debugger.clear()
-    machine.debugger.watch(data)
-    found["watchpoint"].append(await mips())
-    machine.debugger.clear()
-print(json.dumps({name: statistics.median(values) for name, values in found.items()}))
-await machine.close()
-"""
+
+# --- slow-down ------------------------------------------------------------------------
+
+
+def thread_times(pid: int) -> dict[int, float]:
+    """Processor seconds of each thread of a process."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+        except OSError:
+            continue  # it has ended
+    return found
+
+
+def node_below(pid: int) -> int:
+    """The Node process that a `hartwell` command started."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = status.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue
+        if int(rest.split()[1]) == pid and "node" in name.lower():
+            return int(status.parent.name)
+    raise RuntimeError(f"process {pid} has started no Node")
+
+
+def slow_down(rounds: int, percent: int) -> tuple[dict[str, dict[str, list[float]]], int]:
+    """Seconds of each load with each instrument, round by round; records lost."""
+    loads = {load: command.format(count=max(1, COUNTS[load] * percent // 100)) for load, command in LOADS.items()}
+    times: dict[str, dict[str, list[float]]] = {load: {name: [] for name in INSTRUMENTS} for load in LOADS}
+    hart, before, lost = 0, dict[int, float](), 0
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+        script.write(SCRIPT.format(loads=loads, instruments=INSTRUMENTS, rounds=rounds))
+        script.flush()
+        with subprocess.Popen([HARTWELL, "script", script.name], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                word, _, rest = line.strip().partition(" ")
+                if word == "BEGIN":
+                    node = node_below(process.pid)
+                    before = thread_times(node)
+                elif word == "END":
+                    spent = {thread: seconds - before.get(thread, 0) for thread, seconds in thread_times(node).items()}
+                    hart = hart or max(spent, key=spent.__getitem__)  # nothing else works in the first turn
+                    load, _, name = rest.partition("|")
+                    times[load][name].append(spent[hart])
+                elif word == "LOST":
+                    lost = int(rest)
+    if process.returncode:
+        raise RuntimeError(f"the machine ended with {process.returncode}")
+    return times, lost
+
+
+# --- stepping -------------------------------------------------------------------------
 
 
 def build(folder: Path) -> Path:
@@ -88,30 +192,18 @@ def build(folder: Path) -> Path:
     return made
 
 
-def slow_down(program: Path, folder: Path) -> dict[str, float]:
-    """MIPS of each situation."""
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    command = [HARTWELL, "script", script, program, str(ROUNDS), str(SECONDS)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(run.stdout.strip().splitlines()[-1])
-    return found
-
-
 def step_rate(port: int) -> float:
     """Steps a second of thread 1 at a gdb port."""
     with socket.create_connection(("127.0.0.1", port), 30) as wire:
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pending = bytearray()
 
-        def ask(text: str, answers: bool = True) -> bytes:
+        def ask(text: str) -> bytes:
             wire.sendall(b"$%s#%02x" % (text.encode(), sum(text.encode()) & 255))
-            while answers:
-                if found := re.search(rb"\$([^#]*)#..", pending):
-                    del pending[: found.end()]
-                    return found[1]
+            while not (found := re.search(rb"\$([^#]*)#..", pending)):
                 pending.extend(wire.recv(65536))
-            return b""
+            del pending[: found.end()]
+            return found[1]
 
         ask("qSupported:multiprocess-;vContSupported+")
         ask("QStartNoAckMode")
@@ -124,46 +216,28 @@ def step_rate(port: int) -> float:
 
 
 def stepping_here(program: Path) -> float:
+    """Of `hartwell run --gdb`, in Node."""
     command = [HARTWELL, "run", "--bare", program, "--memory", "16M", "--gdb", "0", "--halt"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            assert run.stderr
-            line = next(line for line in run.stderr if "target remote" in line)
+            assert process.stderr
+            line = next(line for line in process.stderr if "target remote" in line)
             return step_rate(int(line.strip().rsplit(":", 1)[1]))
         finally:
-            run.terminate()
+            process.terminate()
 
 
-def stepping_in_qemu(program: Path) -> float | None:
-    qemu = shutil.which("qemu-system-riscv64")
-    if not qemu:
-        return None
+def stepping_in_qemu(program: Path) -> float:
+    """Of QEMU's gdbstub, in its translator."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    qemu = shutil.which("qemu-system-riscv64") or "qemu-system-riscv64"
     command = [qemu, "-machine", "virt", "-m", "16M", "-bios", "none", "-kernel", program, "-display", "none", "-serial", "null",
                "-monitor", "none", "-S", "-gdb", f"tcp:127.0.0.1:{port}"]
-    with subprocess.Popen(command) as run:
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             time.sleep(2)
             return step_rate(port)
         finally:
-            run.terminate()
-
-
-def main() -> int:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        program = build(folder)
-        mips = slow_down(program, folder)
-        here, qemu = stepping_here(program), stepping_in_qemu(program)
-    print("| debugger | MIPS | of alone |\n|---|---|---|")
-    for situation, words in (("alone", "none"), ("gdb", "gdb connected, idle"), ("breakpoints", "10 breakpoints on cold pages"),
-                             ("watchpoint", "a watchpoint on a cold page")):
-        print(f"| {words} | {mips[situation]:.0f} | {100 * mips[situation] / mips['alone']:.1f} % |")
-    print(f"\nSingle steps a second over TCP: Hartwell (Node) {here:.0f}" + (f", QEMU {qemu:.0f}" if qemu else ""))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            process.terminate()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hartwell.errors import BadConfiguration
 
@@ -507,6 +508,7 @@ def _compute() -> dict[str, Struct]:
 LAYOUT = _compute()
 
 
+@lru_cache(4096)  # asked for thousands of times a second, of a few hundred fields
 def field(path: str, *indexes: int) -> Slot:
     """Absolute slot of a dotted path, e.g. ``field("Machine.virtio.status", 2)``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,17 @@ async def test_a_condition_says_which_hits_count() -> None:
             assert (stop.hart, stop.reason, stop.value % 8) == (1, "watchpoint", 0)
             debugger.resume()
         debugger.clear()
+
+
+async def test_a_point_that_was_taken_away_is_not_taken_for_another() -> None:
+    async with bare(COUNTING) as (machine, code):
+        debugger = machine.debugger
+        debugger.break_at(code["back"])
+        stop = await debugger.stopped(LIMIT)
+        debugger.clear()
+        debugger.break_at(code["back"] + 0x1000)
+        assert stop.point
+        assert debugger.at(0) == replace(stop, point=None)
 
 
 async def test_a_condition_that_fails_stops(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hartwell.debugger.points import Point, Points
+from hartwell.debugger.points import Breakpoint, Point, Points
 from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core
 
@@ -78,6 +78,8 @@ def _record(core: Core, path: str, hart: int | None, points: Points) -> Stop | N
     table: list[Point] = [*points.breakpoints] if reason == "breakpoint" else [*points.watchpoints]
     index, access = number("index"), number("access")
     point = table[index] if index < len(table) else None
+    if point and not _covers(point, number("physical" if point.physical else "address"), max(number("size"), 1), reason):
+        point = None  # what was hit has been taken away, and another has its place
     if reason == "breakpoint":
         return Stop(reason, 0, 0, point)
     name = "access" if access == _READ | _WRITE else "write" if access & _WRITE else "read"
@@ -85,6 +87,16 @@ def _record(core: Core, path: str, hart: int | None, points: Points) -> Stop | N
     size = number("size")
     return Stop(reason, 0, 0, point, number("address"), number("physical"), size, name,
                 None if value is None else value & (1 << 8 * size) - 1)
+
+
+def _covers(point: Point, address: int, size: int, reason: Reason) -> bool:
+    """Does a point lie where something was hit?  Of a device only the
+    physical address is known, which says nothing of a virtual watchpoint."""
+    if isinstance(point, Breakpoint):
+        return point.address == address
+    if reason == "device" and not point.physical:
+        return True
+    return address < point.address + point.size and point.address < address + size
 
 
 def _u64(core: Core, path: str, *indexes: int) -> int:

@@ -49,7 +49,7 @@ def encode(data: bytes, lead: bytes = b"$") -> bytes:
 
 def escape(data: bytes) -> bytes:
     """Puts } before the bytes that mean something in a packet."""
-    if not any(byte in _ESCAPED for byte in data):
+    if _ESCAPED.isdisjoint(data):
         return data
     return b"".join(bytes((_ESCAPE, byte ^ 0x20)) if byte in _ESCAPED else bytes((byte,)) for byte in data)
 
