@@ -35,14 +35,50 @@ for name in {names!r}:
 """
 
 
+_EXPORT = "from hartwell import overlays\nawait overlays.export({name!r}, {file!r}, format={format!r})"
+_COMPACT = """
+from hartwell import overlays
+print(f"{{await overlays.compact({name!r}) / 1e6:.1f}} MB of changes made no difference and are forgotten")
+"""
+_GROW = """
+from hartwell import overlays
+from hartwell.sizes import show_size
+print(f"the disk has {{show_size(await overlays.grow({name!r}, {size!r}))}} from the next boot on; "
+      "resize2fs in the guest makes the file system as large, unless the guest does so itself")
+"""
+
+
 def add_disks(commands: Any, node: Node) -> None:
     """Adds `hartwell disk`."""
-    parser = commands.add_parser("disk", help="list and reset what machines wrote to their disks")
+    parser = commands.add_parser("disk", help="list, reset, export, compact and grow what machines wrote to their disks")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     actions.add_parser("list", help="the disks with changes").set_defaults(act=lambda _: _run(node, _DISKS))
     reset = actions.add_parser("reset", help="forget all changes: a disk is again as its image has it")
     reset.add_argument("names", metavar="NAME", nargs="+")
     reset.set_defaults(act=lambda options: _run(node, _RESET.format(names=options.names)))
+
+    export = actions.add_parser("export", help="write a disk with its changes as one file that other programs read")
+    export.add_argument("name", metavar="NAME", help="of the changes, or of an image whose disk has none")
+    export.add_argument("file", metavar="FILE")
+    export.add_argument("--format", choices=("raw", "qcow2"), help="default: by FILE's ending, else raw")
+    export.set_defaults(act=lambda options: _export_disk(node, options))
+
+    compact = actions.add_parser("compact", help="forget changes that make no difference, such as what fstrim discarded")
+    compact.add_argument("name", metavar="NAME")
+    compact.set_defaults(act=lambda options: _run(node, _COMPACT.format(name=options.name)))
+
+    grow = actions.add_parser("grow", help="make a disk larger")
+    grow.add_argument("name", metavar="NAME")
+    grow.add_argument("size", metavar="SIZE", help="in all, such as 8G")
+    grow.set_defaults(act=lambda options: _run(node, _GROW.format(name=options.name, size=options.size)))
+
+
+def _export_disk(node: Node, options: argparse.Namespace) -> int:
+    file = Path(options.file).resolve()
+    if not file.parent.is_dir():
+        raise HartwellError(f"{options.file}: there is no folder {file.parent}")
+    format = options.format or ("qcow2" if file.suffix == ".qcow2" else "raw")
+    return _run(node, _EXPORT.format(name=options.name, file=str(file), format=format))
 
 
 def add(commands: Any, node: Node) -> None:

@@ -133,7 +133,7 @@ async def plan_disk(place: Platform, disk: Disk | str | Path | bytes | bytearray
         base, size = {"kind": "raw", "name": str(source), "url": found[0], "size": found[1]}, found[1]
     if size == 0 or size % SECTOR:
         raise BadConfiguration(f"disk {name}: {size} bytes; a raw image is a multiple of {SECTOR} bytes, not empty")
-    total = size if wanted is None else wanted
+    total = max(size, await _grown(place, asked.overlay)) if wanted is None else wanted
     if total < size or total % SECTOR or total > LARGEST:
         raise BadConfiguration(
             f"disk {name}: size {asked.size}; {show_size(size)} or more (to {show_size(LARGEST)}), in whole sectors, is expected"
@@ -146,6 +146,14 @@ async def plan_disk(place: Platform, disk: Disk | str | Path | bytes | bytearray
         name, total, base, blob, asked.overlay, asked.read_only, frames, asked.optional,
         source=None if source is None else str(source),
     )
+
+
+async def _grown(place: Platform, overlay: str | None) -> int:
+    """Bytes of the disk to which kept changes belong, which may have been grown; 0 where there are none."""
+    if overlay is None or place.store is None:
+        return 0
+    found = [json.loads(record.about) for record in await place.store.records("disk") if record.name == overlay]
+    return int(found[0].get("bytes", 0)) if found else 0
 
 
 async def _image(place: Platform, source: str) -> tuple[dict[str, Any], int]:

@@ -34,6 +34,10 @@ class DiskInUse(HartwellError):
     """A disk's kept changes belong to a machine that runs elsewhere."""
 
 
+class DiskNotFound(HartwellError):
+    """No changes to a disk, and no image with a disk, have that name."""
+
+
 class ImageNotFound(HartwellError):
     """No image of that name is known."""
 

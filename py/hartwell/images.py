@@ -48,6 +48,12 @@ async def load_image(platform: Platform, name: str | None) -> Image:
     return read_image(facts, name)
 
 
+async def read_index(platform: Platform) -> list[str]:
+    """The names of all images."""
+    index = await _read_json(platform, f"{FOLDER}/index.json")
+    return [str(known) for known in (index or {}).get("images", [])]
+
+
 def read_image(facts: Any, name: str) -> Image:
     """Checks what an image.json says.  BadConfiguration names the field that is wrong."""
     if not isinstance(facts, dict) or not isinstance(facts.get("kernel"), str):

@@ -141,7 +141,7 @@ def run_in_node(code: str, data: Path) -> Any:
     """Runs Python in Hartwell's Node host; the JSON that it prints last."""
     command = [str(node.find()), str(ROOT / "web/node/host.mjs"), json.dumps({"script": code})]
     environment = {**os.environ, "HARTWELL_DATA": str(data)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
     if done.returncode:
         pytest.fail(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -97,6 +97,31 @@ export async function writeAside(file, work) {
 }
 
 /**
+ * As writeAside, with gaps that take no room on file systems that know holes.
+ * @param {string} file
+ * @param {(sink: import("../storage/export.mjs").Sink) => Promise<void>} work
+ */
+export async function writeSparse(file, work) {
+  const aside = `${file}.${process.pid}.part`;
+  const handle = await open(aside, "w").catch((error) => Promise.reject(inWords(error, file)));
+  try {
+    try {
+      await work({
+        write: async (bytes, offset) => void (await handle.write(bytes, 0, bytes.length, offset)),
+        end: (size) => handle.truncate(size),
+      });
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(aside, file);
+  } catch (error) {
+    await rm(aside, { force: true });
+    throw error instanceof StorageError ? error : inWords(error, file);
+  }
+}
+
+/**
  * @param {string} file
  * @returns {Promise<import("../storage/pack.mjs").ReadAt>}
  */

@@ -15,6 +15,7 @@ import { CHUNK, DIGEST, StorageError, hex, sha256 } from "./store.mjs";
  * @property {(chunk: number) => boolean} has false: it is all zeros
  * @property {(chunk: number, most: number) => number} run how many chunks from this one on, at most `most`, are one read
  * @property {(chunk: number, count: number) => Promise<(Uint8Array | Error)[]>} read chunks of a run, each of CHUNK bytes
+ * @property {(chunk: number) => string} [digest] of a chunk that it has, where that is known without reading it
  * @property {() => Promise<void>} [close]
  */
 
@@ -115,9 +116,12 @@ export function chunkBase(read, table, name) {
   const numbers = Array.from({ length: table.length / entry }, (_, i) => view.getUint32(i * entry, true));
   const index = new Map(numbers.map((chunk, i) => [chunk, i]));
   if (index.size !== numbers.length) throw new StorageError("SnapshotCorrupt", `${name}: its table names a chunk twice`);
+  /** @param {number} i which entry */
+  const digest = (i) => hex(table.subarray(i * entry + 4, (i + 1) * entry));
   return {
     close: read.close,
     has: (chunk) => index.has(chunk),
+    digest: (chunk) => digest(index.get(chunk) ?? 0),
     run: (chunk, most) => {
       const first = index.get(chunk) ?? 0;
       let count = 1;
@@ -130,8 +134,7 @@ export function chunkBase(read, table, name) {
       return Promise.all(
         Array.from({ length: count }, async (_, i) => {
           const part = bytes.subarray(i * CHUNK, (i + 1) * CHUNK);
-          const at = (first + i) * entry + 4;
-          const wanted = hex(table.subarray(at, at + DIGEST));
+          const wanted = digest(first + i);
           const found = hex(await sha256(part.slice()));
           if (found === wanted) return part;
           return new StorageError(

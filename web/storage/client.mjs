@@ -186,6 +186,19 @@ export class StorageClient {
   diskErrors = (machine) => this.ask("diskErrors", { machine });
   /** Node only: writes an image's chunks. @type {(machine: number, index: number, folder: string) => Promise<string>} */
   packDisk = (machine, index, folder) => this.ask("packDisk", { machine, index, folder });
+  /**
+   * Writes a disk that no machine has as one file, in Node; in a browser it is the result.
+   * @param {string} which JSON of export.mjs's Which
+   * @param {string} format "raw" or "qcow2"
+   * @param {string} file
+   * @param {(event: any) => void} hear {event: "progress", done, total}
+   * @returns {Promise<Blob | null>}
+   */
+  exportDisk = (which, format, file, hear) => this.ask("exportDisk", { which: JSON.parse(which), format, file }, hear);
+  /** Forgets changes that make no difference. @param {string} which as above @returns {Promise<number>} chunks */
+  compactDisk = (which) => this.ask("compactDisk", { which: JSON.parse(which) });
+  /** @param {string} which as above */
+  growDisk = (which) => this.ask("growDisk", { which: JSON.parse(which) });
   /** @param {number} machine */
   closeDisks = (machine) => this.ask("closeDisks", { machine });
 

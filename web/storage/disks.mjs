@@ -52,7 +52,7 @@ const LOOK_MS = 2; // the same while a request waits for nothing that is known
 const SETTLE_MS = 5000; // changes wait at most so long for a commit that nobody asked for
 
 /** @param {DiskPlan["base"]} base @returns {Promise<Base>} */
-async function openBase(base) {
+export async function openBase(base) {
   if (base.kind === "zeros") return zeros;
   const read = await rangeReader(base.url ?? "");
   if (base.kind === "raw") return rawBase(read, base.size ?? 0);
@@ -64,14 +64,17 @@ async function openBase(base) {
   return chunkBase(read, table, base.name);
 }
 
+/** What an overlay remembers its base by. @param {DiskPlan["base"]} base */
+export const nameOf = (base) => base.digest ?? `${base.kind} ${base.name}`;
+
 /**
  * @param {Keeper} keeper
  * @param {DiskPlan} plan
  * @param {(pack: number) => import("./keeper.mjs").Source} sourceOf
  */
 function openOverlay(keeper, plan, sourceOf) {
-  const { overlay: name, base: { digest, kind, name: called }, bytes, owner, from } = plan;
-  const base = digest ?? `${kind} ${called}`;
+  const { overlay: name, bytes, owner, from } = plan;
+  const base = nameOf(plan.base);
   if (!from) return name === null ? memoryOverlay(keeper) : storedOverlay(keeper, { kind: "disk", name, base, bytes, owner });
   const entries = Uint8Array.from(atob(from.entries), (letter) => letter.charCodeAt(0));
   const where = name === null ? { kind: "scratch", name: from.scratch } : { kind: "disk", name };

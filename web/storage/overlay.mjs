@@ -34,6 +34,8 @@ const ENTRY = 4 + DIGEST; // of a packed list: chunk (u32, little-endian), diges
  * @property {(changes: Change[]) => () => Promise<Frozen>} freeze the state that a commit of `changes` would make,
  *   as it is at the call; what it gives puts the chunks into the store.  Nothing is committed by it.
  * @property {() => Promise<void>} settle the record says what the disk is
+ * @property {(same: (chunk: number, digest: string) => Promise<boolean>) => Promise<number>} [forget] drops those chunks of
+ *   which `same` says that the base has them so; how many.  Only one in the store can
  */
 
 /**
@@ -91,7 +93,7 @@ export function memoryOverlay(keeper) {
  * @property {string} name
  * @property {string} base what it was made over: another one is refused
  * @property {number} bytes of the disk
- * @property {string} owner the machine's identity
+ * @property {string | null} owner the machine's identity; null: whose it was
  */
 
 /**
@@ -107,7 +109,7 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
   const { store } = keeper;
   /** @type {Map<number, string>} */
   const digests = new Map();
-  let [generation, born] = [0, Date.now()];
+  let [generation, born, holder] = [0, Date.now(), owner ?? ""];
   const record = await store.getRecord(kind, name);
   if (record) {
     const facts = read(name, record.text);
@@ -123,6 +125,7 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
     if (!from) facts.chunks.forEach((/** @type {number} */ chunk, /** @type {number} */ i) => digests.set(chunk, found[i]));
     generation = facts.generation;
     born = facts.born ?? 0;
+    holder = owner ?? facts.owner ?? "";
   }
   if (from) {
     unpackInto(digests, from.entries);
@@ -136,6 +139,20 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
     const keys = [...new Set(digests.values())].filter((key) => key !== ZEROS);
     if (source) await importPack(keeper, { keys, source, text: "" }, () => {});
     source = null;
+  }
+
+  /** A new record in place of the old one. @param {Map<number, string>} list */
+  async function replace(list) {
+    const refs = new Uint8Array(DIGEST * list.size);
+    let at = 0;
+    for (const digest of list.values()) {
+      refs.set(unhex(digest), at);
+      at += DIGEST;
+    }
+    const facts = { version: VERSION, bytes, base, born, generation: overlay.generation + 1, owner: holder, chunks: [...list.keys()] };
+    const about = JSON.stringify({ bytes, base, born, generation: facts.generation, owner: holder, changed: list.size });
+    await store.putRecord(kind, name, { about, text: JSON.stringify(facts), refs, time: Date.now() });
+    overlay.generation++;
   }
 
   /** @type {Overlay} */
@@ -157,17 +174,8 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
         // A copy until the record is written: a commit that fails changes nothing.
         const next = new Map(digests);
         for (const [chunk, digest] of await put(keeper, changes)) next.set(chunk, digest);
-        const refs = new Uint8Array(DIGEST * next.size);
-        let at = 0;
-        for (const digest of next.values()) {
-          refs.set(unhex(digest), at);
-          at += DIGEST;
-        }
-        const facts = { version: VERSION, bytes, base, born, generation: overlay.generation + 1, owner, chunks: [...next.keys()] };
-        const about = JSON.stringify({ bytes, base, born, generation: facts.generation, owner, changed: next.size });
-        await store.putRecord(kind, name, { about, text: JSON.stringify(facts), refs, time: Date.now() });
+        await replace(next);
         for (const [chunk, digest] of next) digests.set(chunk, digest);
-        overlay.generation++;
         settled = true;
       });
     },
@@ -182,6 +190,14 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
     },
     settle: async () => {
       if (!settled) await overlay.commit([]);
+    },
+    async forget(same) {
+      /** @type {Set<number>} */
+      const dropped = new Set();
+      for (const [chunk, digest] of digests) if (await same(chunk, digest)) dropped.add(chunk);
+      await replace(new Map([...digests].filter(([chunk]) => !dropped.has(chunk))));
+      for (const chunk of dropped) digests.delete(chunk);
+      return dropped.size;
     },
   };
   return overlay;

@@ -11,6 +11,7 @@
 import { letGo } from "../blob.mjs";
 import { listen, post } from "../port.mjs";
 import { Disks } from "./disks.mjs";
+import { blobSink, compactDisk, exportDisk, growDisk } from "./export.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
 import { importPack, openPack, readBlob, readUrl, writePack } from "./pack.mjs";
 import { CHUNK } from "./store.mjs";
@@ -140,6 +141,19 @@ const operations = {
     if (!disk) throw new Error(`disk ${index} of machine ${machine} is not open`);
     return JSON.stringify(await (await import("../node/pack.mjs")).packDisk(disk, folder));
   },
+  async exportDisk(keeper, { which, format, file }, tell) {
+    const report = (/** @type {number} */ done, /** @type {number} */ total) => tell("progress", { done, total });
+    if (file) {
+      const { writeSparse } = await import("../node/files.mjs");
+      await writeSparse(file, (sink) => exportDisk(keeper, which, format, sink, report));
+      return null;
+    }
+    const sink = blobSink();
+    await exportDisk(keeper, which, format, sink, report);
+    return sink.blob();
+  },
+  compactDisk: (keeper, { which }) => compactDisk(keeper, which),
+  growDisk: (keeper, { which }) => growDisk(keeper, which),
   async closeDisks(_, { machine }) {
     await machines.get(machine)?.close();
     machines.delete(machine);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,21 @@ class JavaScriptStore:
         """Writes a snapshot's file."""
         with _listener(report) as listener:
             return await done(self._client.exportPack(text, to_js(refs), file, listener))
+
+    async def export_disk(
+        self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None
+    ) -> Any:
+        """Writes a kept disk as one file."""
+        with _listener(report) as listener:
+            return await done(self._client.exportDisk(json.dumps(dict(which)), format, file, listener))
+
+    async def compact_disk(self, which: Mapping[str, Any]) -> int:
+        """Drops changes that make no difference to the base."""
+        return int(await done(self._client.compactDisk(json.dumps(dict(which)))))
+
+    async def grow_disk(self, which: Mapping[str, Any]) -> None:
+        """The overlay is of a larger disk from here on."""
+        await done(self._client.growDisk(json.dumps(dict(which))))
 
     async def stream(
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0

@@ -110,6 +110,19 @@ class Store(Protocol):
         """Writes a snapshot's file.  `refs`: digests in the order in which a wake
         wants them.  In a browser `file` is "", and the result is a Blob."""
 
+    async def export_disk(
+        self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None
+    ) -> Any:
+        """Writes a kept disk as one file, "raw" or "qcow2".  `which`: the overlay's
+        name or None, the base (disks.DiskPlan), the disk's bytes.  In a browser
+        `file` is "", and the result is a Blob."""
+
+    async def compact_disk(self, which: Mapping[str, Any]) -> int:
+        """Drops changes that make no difference to the base; how many chunks."""
+
+    async def grow_disk(self, which: Mapping[str, Any]) -> None:
+        """The overlay is of a disk of so many bytes from here on."""
+
     async def begin(self) -> int:
         """Until end(), no chunk is dropped, so that saved ones wait safely for their record."""
 

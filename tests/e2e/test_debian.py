@@ -1,0 +1,89 @@
+"""The full Debian in Chromium: packages by the relay, a compiler, python3.  Takes minutes, and needs the image:
+`hartwell image build debian`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hartwell.setup.archive import open_file
+from hartwell.setup.steps import SetupError
+from tests.e2e.conftest import ROOT, serving
+from tests.e2e.tab import Tab
+
+pytestmark = pytest.mark.slow
+
+BOOT_SECONDS, STEP_SECONDS = 900, 1500
+SUITES = ("trixie", "forky", "sid")  # of the archive, the image's own first
+
+
+def run(tab: Tab, command: str) -> str:
+    """What a command in the guest prints; it must succeed."""
+    result = tab.python(f"r = await machine.run({command!r}, timeout={STEP_SECONDS}); [r.returncode, r.stdout, r.stderr]")
+    assert result[0] == 0, f"{command}: {result}"
+    return str(result[1])
+
+
+@pytest.fixture(scope="module")
+def debian(new_tab: Callable[..., Tab]) -> Iterator[Tab]:
+    """A machine of that image on the relay, whose changes are forgotten."""
+    if not (ROOT / "static/images/debian/disk.bin").is_file():
+        pytest.skip("there is no debian image; `hartwell image build debian` makes it")
+    with serving() as address:
+        tab = new_tab(address)
+        tab.page.set_default_timeout(STEP_SECONDS * 1000)
+        tab.open("?boot=no")
+        tab.python("machine = await Machine.boot('debian', network='relay', overlay=None, memory='1G')")
+        tab.expect("root@debian:~# ", BOOT_SECONDS)
+        yield tab
+        assert tab.errors == []
+        tab.page.close()
+
+
+def whole_suite() -> str:
+    """A suite whose list of packages is the one that was signed: a mirror that is
+    being synchronised may have others, which apt rightly refuses."""
+    for suite in SUITES:
+        try:
+            with open_file(None, f"dists/{suite}/InRelease", {}, False) as (_, _, body):
+                signed = re.search(rb"^ ([0-9a-f]{64}) +\d+ main/binary-riscv64/Packages\.xz$", body.read(), re.M)
+            with open_file(None, f"dists/{suite}/main/binary-riscv64/Packages.xz", {}, False) as (_, _, body):
+                if signed and hashlib.sha256(body.read()).hexdigest().encode() == signed[1]:
+                    return suite
+        except SetupError as error:
+            pytest.skip(f"this machine reaches no Debian archive: {error}")
+    pytest.skip(f"this machine's mirror has no suite of {SUITES} whose list is the signed one")
+
+
+def test_a_package_is_installed_with_apt(debian: Tab) -> None:
+    suite = whole_suite()
+    [status] = debian.python("machine.network.status")
+    if status["state"] == "failed":
+        pytest.skip(f"no relay on this machine: {status['error']}")
+    run(debian, "for i in $(seq 300); do ip -4 addr show eth0 | grep -q inet && exit; sleep 0.2; done; exit 1")
+    if suite != "trixie":
+        run(debian, f"sed -i 's/^Suites:.*/Suites: {suite}/' /etc/apt/sources.list.d/debian.sources")
+    run(debian, "apt-get update")
+    run(debian, "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends hello")
+    assert run(debian, "hello") == "Hello, world!\n"
+    assert "10.0.2.4" in run(debian, "getent ahostsv4 debian.hartwell")
+    assert run(debian, "/usr/sbin/archive-proxy http://debian.hartwell/debian") == "DIRECT\n"
+
+
+def test_a_program_is_compiled_and_run(debian: Tab) -> None:
+    source = "#include <stdio.h>\\n#include <math.h>\\nint main(void) { printf(\"%.3f\\\\n\", sqrt(2.0)); }\\n"
+    assert run(debian, f"printf '{source}' >/tmp/a.c && gcc -O2 -Wall -o /tmp/a /tmp/a.c -lm && /tmp/a") == "1.414\n"
+
+
+def test_python_runs_scripts(debian: Tab) -> None:
+    script = "import json, sqlite3, sys; print(json.dumps({'sum': sum(range(100)), 'version': sys.version_info[0]}))"
+    assert run(debian, f'python3 -c "{script}"') == '{"sum": 4950, "version": 3}\n'
+
+
+def test_all_units_are_up_and_the_disk_is_clean(debian: Tab) -> None:
+    assert run(debian, "systemctl is-system-running --wait").strip() == "running"
+    run(debian, "sync; fsfreeze -f / && (e2fsck -fn /dev/vda >/tmp/fsck 2>&1; echo $? >/run/status; fsfreeze -u /); true")
+    assert run(debian, "cat /run/status").strip() == "0", run(debian, "cat /tmp/fsck")

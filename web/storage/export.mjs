@@ -1,0 +1,156 @@
+/**
+ * A kept disk as a whole, while no machine has it: written as one file of a
+ * format that other programs read, and rid of what its base has anyway.
+ */
+
+import { nameOf, openBase } from "./disks.mjs";
+import { storedOverlay } from "./overlay.mjs";
+import { CHUNK, ZEROS, hex, sha256 } from "./store.mjs";
+
+/** @typedef {import("./keeper.mjs").Keeper} Keeper */
+/** @typedef {{name: string | null, base: import("./disks.mjs").DiskPlan["base"], bytes: number}} Which name: the overlay's, or null */
+/** @typedef {{write: (bytes: Uint8Array, offset: number) => Promise<void>, end: (size: number) => Promise<void>}} Sink */
+
+// QEMU's docs/interop/qcow2.rst: version 2, clusters of a chunk each, reference counts of 16 bits.
+const QCOW2_MAGIC = 0x514649fb;
+const CLUSTER_BITS = 16;
+const L2_ENTRIES = CHUNK / 8;
+const COUNTS = CHUNK / 2; // in a block of reference counts
+const COPIED = 1n << 63n;
+
+/**
+ * @param {Keeper} keeper
+ * @param {Which} which
+ */
+async function open(keeper, { name, base: plan, bytes }) {
+  const base = await openBase(plan);
+  const overlay = name === null ? null : await storedOverlay(keeper, { kind: "disk", name, base: nameOf(plan), bytes, owner: null });
+  const zeros = new Map(overlay?.chunks());
+  const chunks = Math.ceil(bytes / CHUNK);
+  return {
+    base,
+    overlay,
+    /** Those that may have something else than zeros. */
+    filled: Array.from({ length: chunks }, (_, chunk) => chunk).filter((chunk) => !(zeros.get(chunk) ?? !base.has(chunk))),
+    /** @param {number} chunk @returns {Promise<Uint8Array>} */
+    async read(chunk) {
+      const kept = overlay?.has(chunk) ? await overlay.read(chunk) : null;
+      if (kept) return kept;
+      const [found] = await base.read(chunk, 1);
+      if (found instanceof Error) throw found;
+      return found;
+    },
+  };
+}
+
+/**
+ * @param {Keeper} keeper
+ * @param {Which} which
+ * @param {"raw" | "qcow2"} format
+ * @param {Sink} sink writes never overlap, and go upwards
+ * @param {(done: number, total: number) => void} report chunks
+ */
+export async function exportDisk(keeper, which, format, sink, report) {
+  const { filled, read } = await open(keeper, which);
+  const layout = format === "qcow2" ? qcow2(which.bytes, filled) : null;
+  if (layout) await sink.write(layout.head, 0);
+  for (const [i, chunk] of filled.entries()) {
+    const bytes = await read(chunk);
+    await sink.write(layout ? bytes : bytes.subarray(0, which.bytes - chunk * CHUNK), layout ? layout.data + i * CHUNK : chunk * CHUNK);
+    if (i % 64 === 0) report(i, filled.length);
+  }
+  await sink.end(layout ? layout.data + filled.length * CHUNK : which.bytes);
+  report(filled.length, filled.length);
+}
+
+/**
+ * Everything of a qcow2 file that comes before its data: header, table and
+ * blocks of reference counts, the two levels of the mapping.
+ *
+ * @param {number} bytes of the disk
+ * @param {number[]} filled its chunks that have a cluster, upwards
+ */
+function qcow2(bytes, filled) {
+  const l1Size = Math.ceil(bytes / CHUNK / L2_ENTRIES);
+  const l1Clusters = Math.ceil((8 * l1Size) / CHUNK);
+  const tables = [...new Set(filled.map((chunk) => Math.floor(chunk / L2_ENTRIES)))];
+  const rest = 1 + l1Clusters + tables.length + filled.length; // beside the reference counts
+  let [blocks, countClusters] = [1, 1];
+  // Counts count their own clusters too.
+  while (blocks * COUNTS < rest + blocks + countClusters) {
+    blocks++;
+    countClusters = Math.ceil((8 * blocks) / CHUNK);
+  }
+  const l1 = (1 + countClusters + blocks) * CHUNK;
+  const l2 = l1 + l1Clusters * CHUNK;
+  const data = l2 + tables.length * CHUNK;
+  const head = new Uint8Array(data);
+  const view = new DataView(head.buffer);
+  view.setUint32(0, QCOW2_MAGIC);
+  view.setUint32(4, 2);
+  view.setUint32(20, CLUSTER_BITS);
+  view.setBigUint64(24, BigInt(bytes));
+  view.setUint32(36, l1Size);
+  view.setBigUint64(40, BigInt(l1));
+  view.setBigUint64(48, BigInt(CHUNK));
+  view.setUint32(56, countClusters);
+  for (let i = 0; i < blocks; i++) view.setBigUint64(CHUNK + 8 * i, BigInt((1 + countClusters + i) * CHUNK));
+  for (let i = 0; i < rest + blocks + countClusters; i++) view.setUint16((1 + countClusters) * CHUNK + 2 * i, 1);
+  tables.forEach((table, i) => view.setBigUint64(l1 + 8 * table, BigInt(l2 + i * CHUNK) | COPIED));
+  const places = new Map(tables.map((table, i) => [table, l2 + i * CHUNK]));
+  filled.forEach((chunk, i) => {
+    const table = places.get(Math.floor(chunk / L2_ENTRIES)) ?? 0;
+    view.setBigUint64(table + 8 * (chunk % L2_ENTRIES), BigInt(data + i * CHUNK) | COPIED);
+  });
+  return { head, data };
+}
+
+/**
+ * Forgets changes that make no difference to the base: blocks that were
+ * discarded where it has zeros, or written again as they were.
+ *
+ * @param {Keeper} keeper
+ * @param {Which} which
+ * @returns {Promise<number>} chunks
+ */
+export async function compactDisk(keeper, which) {
+  const { base, overlay } = await open(keeper, which);
+  const count = await overlay?.forget?.(async (chunk, digest) => {
+    if (!base.has(chunk)) return digest === ZEROS;
+    if (base.digest) return base.digest(chunk) === digest;
+    const [found] = await base.read(chunk, 1);
+    if (found instanceof Error) return false; // it stays as it is
+    return digest === (found.some((byte) => byte) ? hex(await sha256(found.slice())) : ZEROS);
+  });
+  await keeper.collect();
+  return count ?? 0;
+}
+
+/**
+ * Makes a disk larger: what it is when a machine has it next.
+ *
+ * @param {Keeper} keeper
+ * @param {Which} which
+ */
+export async function growDisk(keeper, which) {
+  await (await open(keeper, which)).overlay?.commit([]);
+}
+
+/** Collects what is written as a Blob. @returns {Sink & {blob: () => Blob}} */
+export function blobSink() {
+  /** @type {Blob[]} */
+  const parts = [];
+  let at = 0;
+  const fill = (/** @type {number} */ to) => {
+    for (; at < to; at += Math.min(1 << 20, to - at)) parts.push(new Blob([new Uint8Array(Math.min(1 << 20, to - at))]));
+  };
+  return {
+    write: async (bytes, offset) => {
+      fill(offset);
+      parts.push(new Blob([/** @type {any} */ (bytes)]));
+      at += bytes.length;
+    },
+    end: async (size) => fill(size),
+    blob: () => new Blob(parts, { type: "application/octet-stream" }),
+  };
+}
