@@ -19,28 +19,18 @@ const COUNTS = CHUNK / 2; // in a block of reference counts
 const COPIED = 1n << 63n;
 
 /**
+ * @template T
  * @param {Keeper} keeper
  * @param {Which} which
+ * @param {(base: import("./base.mjs").Base, overlay: import("./overlay.mjs").Overlay | null) => Promise<T>} work
  */
-async function open(keeper, { name, base: plan, bytes }) {
+async function opened(keeper, { name, base: plan, bytes }, work) {
   const base = await openBase(plan);
-  const overlay = name === null ? null : await storedOverlay(keeper, { kind: "disk", name, base: nameOf(plan), bytes, owner: null });
-  const zeros = new Map(overlay?.chunks());
-  const chunks = Math.ceil(bytes / CHUNK);
-  return {
-    base,
-    overlay,
-    /** Those that may have something else than zeros. */
-    filled: Array.from({ length: chunks }, (_, chunk) => chunk).filter((chunk) => !(zeros.get(chunk) ?? !base.has(chunk))),
-    /** @param {number} chunk @returns {Promise<Uint8Array>} */
-    async read(chunk) {
-      const kept = overlay?.has(chunk) ? await overlay.read(chunk) : null;
-      if (kept) return kept;
-      const [found] = await base.read(chunk, 1);
-      if (found instanceof Error) throw found;
-      return found;
-    },
-  };
+  try {
+    return await work(base, name === null ? null : await storedOverlay(keeper, { kind: "disk", name, base: nameOf(plan), bytes, owner: null }));
+  } finally {
+    await base.close?.();
+  }
 }
 
 /**
@@ -50,17 +40,23 @@ async function open(keeper, { name, base: plan, bytes }) {
  * @param {Sink} sink writes never overlap, and go upwards
  * @param {(done: number, total: number) => void} report chunks
  */
-export async function exportDisk(keeper, which, format, sink, report) {
-  const { filled, read } = await open(keeper, which);
-  const layout = format === "qcow2" ? qcow2(which.bytes, filled) : null;
-  if (layout) await sink.write(layout.head, 0);
-  for (const [i, chunk] of filled.entries()) {
-    const bytes = await read(chunk);
-    await sink.write(layout ? bytes : bytes.subarray(0, which.bytes - chunk * CHUNK), layout ? layout.data + i * CHUNK : chunk * CHUNK);
-    if (i % 64 === 0) report(i, filled.length);
-  }
-  await sink.end(layout ? layout.data + filled.length * CHUNK : which.bytes);
-  report(filled.length, filled.length);
+export function exportDisk(keeper, which, format, sink, report) {
+  return opened(keeper, which, async (base, overlay) => {
+    const zeros = new Map(overlay?.chunks());
+    const all = Array.from({ length: Math.ceil(which.bytes / CHUNK) }, (_, chunk) => chunk);
+    const filled = all.filter((chunk) => !(zeros.get(chunk) ?? !base.has(chunk)));
+    const layout = format === "qcow2" ? qcow2(which.bytes, filled) : null;
+    if (layout) await sink.write(layout.head, 0);
+    for (const [i, chunk] of filled.entries()) {
+      const bytes = (overlay?.has(chunk) ? await overlay.read(chunk) : null) ?? (await base.read(chunk, 1))[0];
+      if (bytes instanceof Error) throw bytes;
+      const place = layout ? layout.data + i * CHUNK : chunk * CHUNK;
+      await sink.write(layout ? bytes : bytes.subarray(0, which.bytes - chunk * CHUNK), place);
+      if (i % 64 === 0) report(i, filled.length);
+    }
+    await sink.end(layout ? layout.data + filled.length * CHUNK : which.bytes);
+    report(filled.length, filled.length);
+  });
 }
 
 /**
@@ -114,14 +110,15 @@ function qcow2(bytes, filled) {
  * @returns {Promise<number>} chunks
  */
 export async function compactDisk(keeper, which) {
-  const { base, overlay } = await open(keeper, which);
-  const count = await overlay?.forget?.(async (chunk, digest) => {
-    if (!base.has(chunk)) return digest === ZEROS;
-    if (base.digest) return base.digest(chunk) === digest;
-    const [found] = await base.read(chunk, 1);
-    if (found instanceof Error) return false; // it stays as it is
-    return digest === (found.some((byte) => byte) ? hex(await sha256(found.slice())) : ZEROS);
-  });
+  const count = await opened(keeper, which, async (base, overlay) =>
+    overlay?.forget?.(async (chunk, digest) => {
+      if (!base.has(chunk)) return digest === ZEROS;
+      if (base.digest) return base.digest(chunk) === digest;
+      const [found] = await base.read(chunk, 1);
+      if (found instanceof Error) return false; // it stays as it is
+      return digest === (found.some((byte) => byte) ? hex(await sha256(found.slice())) : ZEROS);
+    }),
+  );
   await keeper.collect();
   return count ?? 0;
 }
@@ -132,9 +129,7 @@ export async function compactDisk(keeper, which) {
  * @param {Keeper} keeper
  * @param {Which} which
  */
-export async function growDisk(keeper, which) {
-  await (await open(keeper, which)).overlay?.commit([]);
-}
+export const growDisk = (keeper, which) => opened(keeper, which, async (_, overlay) => overlay?.commit([]));
 
 /** Collects what is written as a Blob. @returns {Sink & {blob: () => Blob}} */
 export function blobSink() {
