@@ -100,7 +100,7 @@ class _Serial:
 class Qemu(_Serial):
     """qemu-system-riscv64 with the devices that Hartwell has."""
 
-    def __init__(self, harts: int = 1, initrd: Path | None = None, append: str = "") -> None:
+    def __init__(self, harts: int = 1, initrd: Path | None = None, append: str = "", disk: str | None = None) -> None:
         self.name = "qemu"
         image = json.loads((prepare.IMAGE / "image.json").read_text())
         command = [
@@ -111,6 +111,8 @@ class Qemu(_Serial):
             "-chardev", "stdio,id=c", "-device", "virtio-serial-device", "-device", "virtconsole,chardev=c",
             "-device", "virtio-rng-device",
         ]
+        if disk is not None:
+            command += ["-drive", f"file={disk},format=raw,if=none,id=d", "-device", "virtio-blk-device,drive=d"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert self._process.stdout is not None
         self._file = self._process.stdout.fileno()

@@ -106,7 +106,7 @@ class Guest:
         return min(taken)
 
     def close(self) -> None:
-        self.process.kill()
+        self.process.terminate()  # not kill: the command ends its machine then
         self.process.wait()
 
 

@@ -1,0 +1,110 @@
+"""Disk, network and shared folder: rates in Chromium beside qemu-system-riscv64 with virtio-mmio.
+
+Blocks are read and written past the guest's page cache (O_DIRECT), one request
+at a time, of a disk that the cache holds (Hartwell) or the host's page cache
+does (QEMU).  Network and 9p are those of bench/net.py, in Node: its server is
+on loopback.  v86 is left out: it has no virtio block device to compare with.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from bench import guests, net, prepare, results
+from hartwell.setup import cpio
+from hartwell.setup.steps import SetupError
+from tests.e2e.tab import Tab
+
+SOURCE = Path(__file__).parent / "blocks.c"
+REGION = 64 << 20
+DISK = 128 << 20
+SECONDS = 3
+BYTES = 16_000_000  # of a transfer by network
+CASES = [
+    ("sequential read, MB/s", "read 1048576 sequential", 1048576 / 1e6),
+    ("sequential write, MB/s", "write 1048576 sequential", 1048576 / 1e6),
+    ("4 KiB random reads per s", "read 4096 random", 1), ("4 KiB random writes per s", "write 4096 random", 1),
+]
+
+
+def run(options: Any, missing: dict[str, str]) -> None:
+    """The benchmark."""
+    initrd = _prepare()
+    figures: dict[str, dict[str, float]] = {}
+    with guests.served() as address, guests.chromium() as browser:
+        tab = Tab(browser.new_page(), address)
+        tab.open("?boot=no")
+        tab.python("from hartwell.disks import Disk")
+        disks = f"[Disk(size={DISK}, cache={DISK})]"
+        tab.python(f"machine = await Machine.boot('shell', initrd='bench/{initrd.name}', network=None, disks={disks})")
+        tab.expect(guests.PROMPT, guests.BOOT_SECONDS)
+        figures["Hartwell in Chromium"] = _blocks(tab, options.rounds)
+        tab.page.close()
+    if "qemu" not in missing:
+        with tempfile.NamedTemporaryFile() as disk:
+            disk.truncate(DISK)
+            qemu = guests.Qemu(initrd=initrd, disk=disk.name)
+            try:
+                qemu.ready()
+                figures["QEMU"] = _blocks(qemu, options.rounds)
+            finally:
+                qemu.close()
+    network = _network("qemu" not in missing)
+    names = list(figures)
+    text = f"Best of {options.rounds}; {REGION >> 20} MiB of a disk that was read before.\n\n"
+    text += results.table(["disk", *names], [[case, *(round(figures[name][case], 1) for name in names)] for case, _, _ in CASES])
+    names = list(network)
+    rows = [[row, *(round(network[name][row], 1) for name in names)] for row in network[names[0]]]
+    text += "\n\nBest of three; a server on loopback.\n\n" + results.table(["network and shared folder", *names], rows)
+    text += "".join(f"\n\nLeft out: {peer}: {why}" for peer, why in missing.items() if peer == "qemu")
+    results.write("io", {"disk": figures, "network": network, "missing": missing}, text)
+
+
+def _prepare() -> Path:
+    """The shell's initramfs with the program in it."""
+    program, initrd = prepare.FOLDER / "blocks-riscv64", prepare.FOLDER / "io-initrd"
+    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
+        cross, target = prepare.COMPILERS["riscv64"]
+        compiler = cross if shutil.which(cross[0]) else [sys.executable, "-m", "ziglang", "cc", *target]
+        done = subprocess.run(
+            [*compiler, "-std=gnu11", "-O2", "-s", "-static", str(SOURCE), "-o", str(program)], check=False, capture_output=True,
+            text=True, timeout=900,
+        )
+        if done.returncode:
+            raise SetupError(f"compiling {SOURCE.name} failed:\n{done.stderr}")
+    tree = cpio.Tree()
+    tree.file("bench/blocks", program.read_bytes(), 0o755)
+    initrd.write_bytes((prepare.IMAGE / "initrd").read_bytes() + tree.archive())
+    return initrd
+
+
+def _blocks(guest: Any, rounds: int) -> dict[str, float]:
+    """Each case's best figure."""
+    guest.run("modprobe virtio_blk 2>/dev/null; true")
+    guest.run(f"/bench/blocks /dev/vda write 1048576 sequential 0 {REGION}")
+    guest.run(f"dd if=/dev/zero of=/dev/vda bs=1M count={REGION >> 20} oflag=direct 2>/dev/null")
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for name, words, unit in CASES:
+            count, seconds = guest.run(f"/bench/blocks /dev/vda {words} {SECONDS} {REGION}").split()[-2:]
+            best[name] = max(best.get(name, 0.0), int(count) * unit / float(seconds))
+    return best
+
+
+def _network(qemu: bool) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    with net.Server(("127.0.0.1", 0), net.Pages) as server, tempfile.TemporaryDirectory() as folder:
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+        with net.hartwell(server.server_address[1], folder) as guest:
+            found["Hartwell in Node"] = net.measure(guest, server.server_address[1], BYTES, "/mnt/host")
+        if qemu:
+            with net.qemu(folder) as guest:
+                found["QEMU"] = net.measure(guest, server.server_address[1], BYTES, "/mnt/host")
+        server.shutdown()
+    return found
