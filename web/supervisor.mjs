@@ -116,6 +116,12 @@ const host = {
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return { url: url.href, size: Number(response.headers.get("content-length")) };
   },
+  /** Supervisors of this origin's pages hear each other. @param {(json: string) => void} heard */
+  channel: (heard) => {
+    const channel = new BroadcastChannel("hartwell machines");
+    channel.onmessage = ({ data }) => heard(String(data));
+    return (/** @type {string} */ json) => channel.postMessage(json);
+  },
   /**
    * @param {Uint8Array} data
    * @param {boolean} quiet shown again: the terminal shall answer nothing

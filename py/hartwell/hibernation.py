@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hartwell import moving
 from hartwell import platform as platforms
 from hartwell.disks import sweep
 from hartwell.errors import BadConfiguration, HartwellError, MachineInUse, MachineStopped, SnapshotNotFound, StorageFull
@@ -97,13 +98,15 @@ async def release(machine: Machine) -> None:
 
 
 async def wake_machine(
-    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform | None
+    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, move: bool, show: bool, place: Platform | None
 ) -> Machine:
     """See Machine.wake."""
     place = place or platforms.current()
     store = need_store(place)
     guard = await store.begin()  # nobody drops a chunk that is still to come
     try:
+        if move and await in_use(str(name), place):
+            await moving.ask(str(name))
         machine = await _woken(kind, name, lazy=lazy, fork=fork, show=show, place=place)
     except BaseException:
         await store.end(guard)
@@ -151,6 +154,16 @@ async def snapshots(place: Platform | None = None) -> list[Snapshot]:
             _whole(about, "cols") or 80, str(about.get("identity", "")),
         ))
     return sorted(found, key=lambda one: -one.time)
+
+
+async def in_use(name: str, place: Platform | None = None) -> bool:
+    """Does the machine of that name run, here or in another tab?  SnapshotNotFound."""
+    store = need_store(place or platforms.current())
+    lock = lock_name((await read_manifest(store, name)).identity)
+    if not await store.lock(lock):
+        return True
+    await store.unlock(lock)
+    return False
 
 
 async def delete_snapshot(name: str, place: Platform | None = None) -> None:

@@ -185,7 +185,8 @@ class Machine(Replayable, Inspection, GdbPort):
 
     @classmethod
     async def wake(
-        cls, name: str | Path, *, lazy: bool = True, fork: bool = False, show: bool = True, platform: Platform | None = None
+        cls, name: str | Path, *, lazy: bool = True, fork: bool = False, move: bool = False, show: bool = True,
+        platform: Platform | None = None,
     ) -> Machine:
         """Wakes a sleeping machine; returns when its harts run, where they were.
 
@@ -195,14 +196,17 @@ class Machine(Replayable, Inspection, GdbPort):
         lazy: memory comes as it is needed, and the rest behind.  With False
         all of it is there first; the machine is the same.
         fork: a copy, which belongs to no name; the sleeping one stays as it is.
+        move: when it runs in another tab, it comes from there (hartwell.moving).
 
         Raises SnapshotNotFound, SnapshotCorrupt, SnapshotVersion, and
         MachineInUse when it runs already, here or in another tab.
         """
-        return await hibernation.wake_machine(cls, name, lazy=lazy, fork=fork, show=show, place=platform)
+        return await hibernation.wake_machine(
+            cls, name, lazy=lazy, fork=fork, move=move, show=show, place=platform)
 
     snapshots = staticmethod(hibernation.snapshots)
     room = staticmethod(hibernation.room)
+    in_use = staticmethod(hibernation.in_use)
     delete_snapshot = staticmethod(hibernation.delete_snapshot)
     rename_snapshot = staticmethod(hibernation.rename_snapshot)
     export_snapshot = staticmethod(hibernation.export_snapshot)

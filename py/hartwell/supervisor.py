@@ -12,7 +12,7 @@ import linecache
 from types import CodeType
 from typing import Any
 
-from hartwell import files, platform
+from hartwell import files, moving, platform
 from hartwell.errors import MachineStopped
 from hartwell.http import client
 from hartwell.machine import Machine
@@ -27,6 +27,7 @@ def start(place: Platform) -> None:
     """Makes `place` the platform of machines, and the namespace ready."""
     platform.use(place)
     namespace.update(Machine=Machine, machine=None)
+    moving.listen(Machine, place)
 
 
 async def run(code: str) -> str:

@@ -191,6 +191,37 @@ def test_two_tabs_never_run_one_machine(launch: Launch, server: str) -> None:
     assert two.errors == []
 
 
+def test_moves_to_another_tab_while_it_runs(launch: Launch, server: str) -> None:
+    context = launch()
+    one = Tab(context.new_page(), server).boot("?harts=2")
+    one.run("(i=0; while sleep 0.02; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done) > /dev/null 2>&1 &")
+    one.run("(while :; do head -c 3000000 /dev/urandom > /tmp/noise; done) > /dev/null 2>&1 &")
+    one.type("echo typed-$((40+1))\n")
+    one.wait_for_screen("typed-41")
+    one.python("await machine.checkpoint('desk')")
+    two = Tab(context.new_page(), server)
+    two.open("?boot=no")
+    before = _count(one)
+    two.page.on("dialog", lambda dialog: dialog.accept())
+    two.page.get_by_role("button", name="Shelf").click()
+    two.page.locator("hw-shelf-panel").get_by_role("button", name="Wake desk").click()
+    two.wait_for_state("running")
+    one.wait_for_state("asleep")
+    assert "typed-41" in two.wait_for_screen("typed-41")
+    assert _count(two) >= before
+    assert two.python("0 < machine._saver.asleep_seconds < 60") is True
+    two.page.wait_for_timeout(500)
+    assert _count(two) > before
+    # And back, by name.
+    one.python("machine = await Machine.wake('desk', move=True)")
+    two.wait_for_state("asleep")
+    assert _count(one) > before
+    with pytest.raises(PythonError, match="SnapshotNotFound"):
+        two.python("await Machine.wake('nobody', move=True)")
+    print("stood still for", one.python("machine._saver.asleep_seconds"), "s")
+    assert one.errors == two.errors == []
+
+
 def test_shelf(launch: Launch, server: str, tmp_path: Path) -> None:
     """Save, rename, export, delete, import, wake: by the panel's buttons."""
     page = launch().new_page()

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Playwright
 
 from hartwell.snapshot.manifest import parse
 from tests.e2e.conftest import ROOT
+from tests.e2e.tab import Tab
 from tests.e2e.test_storage import run_in_node
 
 MAKE = """
@@ -197,3 +199,29 @@ def test_the_command(made: Path, tmp_path: Path) -> None:
         assert done.returncode != 0
         assert words in done.stderr, (refused, done.stderr)
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.firefox
+def test_wakes_in_firefox(playwright: Playwright, server: str, made: Path) -> None:
+    """A machine that slept in Node is imported, woken, put to sleep in Firefox's IndexedDB and woken again."""
+    path = shutil.which("firefox-esr") or shutil.which("firefox")
+    assert path, "no firefox or firefox-esr on the PATH"
+    browser = playwright.firefox.launch(executable_path=path, channel="moz-firefox", headless=True)
+    try:
+        tab = Tab(browser.new_page(), server)
+        tab.open("?boot=no")
+        tab.page.get_by_role("button", name="Shelf").click()
+        panel = tab.page.locator("hw-shelf-panel")
+        panel.locator('input[type="file"]').set_input_files(made / "one.hartwell")
+        panel.get_by_role("button", name="Wake one").click()
+        tab.wait_for_state("running")
+        assert tab.run("cat /tmp/kept") == "kept\n"
+        tab.run("echo firefox > /tmp/kept")
+        tab.press("Sleep")
+        tab.wait_for_state("asleep")
+        tab.open()
+        tab.wait_for_state("running")
+        assert tab.run("cat /tmp/kept; echo $((6*7))") == "firefox\n42\n"
+        assert tab.errors == []
+    finally:
+        browser.close()

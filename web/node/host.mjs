@@ -95,6 +95,8 @@ const host = {
   }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** Processes hear nothing of each other. */
+  channel: null,
   /** Where a relay to the internet is, by an option of `hartwell run --net`. */
   relay: "",
   mirror: "",

@@ -100,7 +100,11 @@ export class ShelfPanel extends HTMLElement {
   async #press(button) {
     const { act, name = "" } = button.dataset;
     const literal = pythonLiteral(name);
-    if (act === "wake") return this.#act(`machine = await Machine.wake(${literal})`);
+    if (act === "wake") {
+      const elsewhere = await this.page.supervisor.python(`await Machine.in_use(${literal})`).catch(() => false);
+      if (elsewhere && !confirm(`${name} runs in another tab. Bring it here while it runs?`)) return;
+      return this.#act(`machine = await Machine.wake(${literal}${elsewhere ? ", move=True" : ""})`);
+    }
     if (act === "copy") return this.#act(`machine = await Machine.wake(${literal}, fork=True)`);
     if (act === "export") return this.page.supervisor.exportFile(name).catch((error) => this.page.tell(error));
     if (act === "rename") {

@@ -152,6 +152,10 @@ class Platform(Protocol):
         """Starts the worker that carries a machine's frames (hartwell.net); None
         where there are no such workers."""
 
+    def channel(self, heard: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None] | None:
+        """What pages of this origin tell each other: `heard` gets what others send,
+        the result sends.  None where there are no other pages."""
+
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the command line) of an event: "console"
         {data: bytes, quiet: it is shown again, no answer is wanted}, "state" {...}, "progress" {what, loaded, total}."""

@@ -268,6 +268,13 @@ class JavaScriptPlatform:
         assert isinstance(core, JavaScriptCore)
         return JavaScriptNetwork(self.host, core, plan, heard)
 
+    def channel(self, heard: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None] | None:
+        """What pages of this origin tell each other."""
+        if self.host.channel is None:
+            return None
+        send = self.host.channel(create_proxy(lambda text: heard(json.loads(text))))  # for as long as the page lives
+        return lambda message: send(json.dumps(dict(message)))
+
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells the page (or the terminal) of an event."""
         if kind == "console":

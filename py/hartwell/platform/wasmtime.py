@@ -448,6 +448,10 @@ class WasmtimePlatform:
         """None: tests move a card's frames themselves."""
         return None
 
+    def channel(self, heard: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], None] | None:
+        """There are no other pages."""
+        return None
+
     def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Tells `on_event`, if there is one."""
         if self._on_event:

@@ -43,6 +43,8 @@ class Saver:
         self.order: list[int] = []
         self.pause_seconds = 0.0
         """How long the guest stood still for the last checkpoint."""
+        self.asleep_seconds = 0.0
+        """How long the guest of a machine that woke stood still, by this computer's clock."""
         self.written = 0
         """Bytes that the last snapshot added to the store."""
         self.stream: asyncio.Task[None] | None = None

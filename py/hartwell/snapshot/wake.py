@@ -65,8 +65,8 @@ async def wake(
     store = need_store(place)
     if not fork and not await store.lock(lock_name(manifest.identity)):
         raise MachineInUse(
-            f"{manifest.name!r} runs already, in another tab or here; go there, or wake a copy: "
-            f"Machine.wake({manifest.name!r}, fork=True)"
+            f"{manifest.name!r} runs already, in another tab or here; go there, bring it here: "
+            f"Machine.wake({manifest.name!r}, move=True), or wake a copy: fork=True"
         )
     try:
         plan = plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
@@ -101,6 +101,7 @@ async def wake(
     if note:
         machine._show(f"{note}\r\n".encode())
     await machine._wake_up(paused=manifest.paused)
+    machine._saver.asleep_seconds = time.time() - manifest.time
     machine._spawn(_set_clock(machine))
     return machine
 
