@@ -1,19 +1,24 @@
 """What looking inside costs: the debugger, traces, the profiler; and single steps beside QEMU's gdbstub.
 
-slow-down   one machine of one hart in Node, translator on, runs three loads in
-            turn with each instrument, in an order that changes.  What is
-            compared is the processor time of the hart's thread (Linux, /proc),
-            which other work on the computer changes least; the least of all
-            rounds counts.
+All in Node, translator on, one hart; processor time, which other work on the
+computer changes less than the clock on the wall.
+
+idle        what is to cost nothing: two loads without end, instructions a second of
+            processor time in short windows with and without each instrument in turn;
+            the median of the quotients of neighbours.
+busy        what is to cost little: three loads to their ends with each instrument,
+            the least processor time of the hart's thread (Linux, /proc).
 stepping    single steps a second over TCP, `vCont;s` packet by packet, of a bare
             program, here and at QEMU.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 HARTWELL = ROOT / ".venv" / "bin" / "hartwell"
 STEPS = 2000
 
+ENDLESS = {
+    "computing": "i=0; while :; do i=$((i+1)); done",
+    "system calls": "exec dd if=/dev/zero of=/dev/null bs=1",
+}
+WINDOW, WINDOWS = 0.15, 12  # seconds; pairs in a round
 LOADS = {
     "computing": "i=0; while [ $i -lt {count} ]; do i=$((i+1)); done",
     "system calls": "dd if=/dev/zero of=/dev/null bs=1 count={count} 2>/dev/null",
@@ -34,24 +44,23 @@ LOADS = {
 }
 COUNTS = {"computing": 60_000, "system calls": 150_000, "processes": 60}
 # Each gives what ends it.
-INSTRUMENTS = {
+IDLE = {"gdb, idle": "gdb()", "10 cold breakpoints": "points()", "cold watchpoint": "watch()"}
+BUSY = {
     "none": "lambda: None",
-    "gdb, idle": "gdb()",
-    "10 cold breakpoints": "points()",
-    "cold watchpoint": "watch()",
     "call trace": "machine.trace.syscalls().stop",
     "all events": "machine.trace.events().stop",
     "profiler, 1 kHz": "machine.profiler(hz=1000).stop",
 }
 
-# In Pyodide: says when a measured command begins and ends.
-SCRIPT = r"""
+# In Pyodide.
+COMMON = r"""
+import asyncio, json, statistics, js
 from hartwell.gdb import packets
 from hartwell.gdb.server import Server
 
 machine = await Machine.boot("shell", harts=1, show=False)
 await machine.console.expect(r"[#$] $", timeout=300)
-loads, instruments, rounds = {loads!r}, {instruments!r}, {rounds}
+loads, instruments, rounds = json.loads({plan!r})
 
 def gdb():
     session = Server(lambda: machine).connect(lambda sent: None)
@@ -74,6 +83,35 @@ def watch():
     machine.debugger.watch(next(iter(cold.values())))  # executed never, read never
     return machine.debugger.clear
 
+"""
+
+IDLE_SCRIPT = COMMON + r"""
+def stamp():
+    spent = js.process.cpuUsage()  # all threads; but the hart's has nearly all of it
+    return machine.harts[0].instret, (spent.user + spent.system) / 1e6
+
+async def rate():
+    before = stamp()
+    await asyncio.sleep(WINDOW)
+    after = stamp()
+    return (after[0] - before[0]) / (after[1] - before[1])
+
+found = {{load: {{name: [] for name in instruments}} for load in loads}}
+for load, command in loads.items():
+    await machine.run(f"({{command}}) > /dev/null 2>&1 & echo $! > /tmp/pid", 300)
+    await asyncio.sleep(3)  # the translator sees it first
+    for turn in range(rounds):
+        for name, make in instruments.items():
+            alone = await rate()
+            stop = eval(make)
+            found[load][name].append(alone / await rate())
+            stop()
+    await machine.run("kill $(cat /tmp/pid)", 300)
+print(json.dumps(found), flush=True)
+await machine.close()
+"""
+
+BUSY_SCRIPT = COMMON + r"""
 for command in loads.values():
     await machine.run(command, 300)  # the translator sees it first
     await machine.run(command, 300)
@@ -91,7 +129,7 @@ await machine.close()
 """
 
 # For the steps: calls, loads, stores and branches for ever.
-BUSY = """
+PROGRAM = """
 .globl _start
 .section .text
 _start: la sp, room; li s0, 0
@@ -105,28 +143,47 @@ room: .zero 4096
 
 def run(options: Any, missing: dict[str, str]) -> None:
     """The benchmark."""
-    times, lost = slow_down(options.rounds, options.percent)
-    ratios = {
-        load: {name: min(rounds[name]) / min(rounds["none"]) for name in INSTRUMENTS if name != "none"}
-        for load, rounds in times.items()
+    idle = idle_costs(options.rounds)
+    times, lost = busy_times(options.rounds, options.percent)
+    busy = {
+        load: {name: min(rounds[name]) / min(rounds["none"]) for name in BUSY if name != "none"} for load, rounds in times.items()
     }
     with tempfile.TemporaryDirectory() as name:
         program = build(Path(name))
         here = max(stepping_here(program) for _ in range(2))
         qemu = None if "qemu" in missing else max(stepping_in_qemu(program) for _ in range(2))
-    head = ["load", "s", *(name for name in INSTRUMENTS if name != "none")]
-    rows = [[load, min(times[load]["none"]), *ratio.values()] for load, ratio in ratios.items()]
     text = "\n\n".join([
-        "Processor time of the hart's thread with each instrument, as a multiple of the time without any (seconds in the "
-        f"second column); the least of {options.rounds} rounds. Goals: 1.02 with gdb connected and idle, under 2 with a trace.",
-        results.table(head, rows),
-        f"Records that the trace's reader came too late for, in all: {lost}.",
+        "Processor time as a multiple of that without anything. What waits for something to happen, medians of "
+        f"{options.rounds * WINDOWS} pairs of {WINDOW} s (goal: 1.02 with gdb connected and idle; in brackets the middle half):",
+        results.table(["load", *IDLE], [[load, *map(_spread, row.values())] for load, row in idle.items()]),
+        f"What takes notes, the least of {options.rounds} rounds (goal: under 2 with a trace of all system calls):",
+        results.table(["load", "s", *(name for name in BUSY if name != "none")],
+                      [[load, min(times[load]["none"]), *row.values()] for load, row in busy.items()]),
+        f"Records for which rings had no room, since the trace's reader came too late: {lost}.",
         f"Single steps a second over TCP: {here:.0f}" + (f"; QEMU's gdbstub {qemu:.0f}." if qemu else "."),
     ])
-    results.write("debug", {"seconds": times, "ratios": ratios, "lost": lost, "steps": {"hartwell": here, "qemu": qemu}}, text)
+    figures = {"idle": {load: {name: statistics.median(values) for name, values in row.items()} for load, row in idle.items()},
+               "seconds": times, "busy": busy, "lost": lost, "steps": {"hartwell": here, "qemu": qemu}}
+    results.write("debug", figures, text)
 
 
-# --- slow-down ------------------------------------------------------------------------
+def _spread(values: list[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.3f} ({low:.2f} to {high:.2f})"
+
+
+def _script(text: str, *plan: Any) -> str:
+    return text.format(plan=json.dumps(plan)).replace("WINDOW", str(WINDOW))
+
+
+def idle_costs(rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Of each load and instrument: time for an instruction with it, by that without."""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
+        script.write(_script(IDLE_SCRIPT, ENDLESS, IDLE, rounds * WINDOWS))
+        script.flush()
+        done = subprocess.run([HARTWELL, "script", script.name], capture_output=True, text=True, check=True)
+    found: dict[str, dict[str, list[float]]] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def thread_times(pid: int) -> dict[int, float]:
@@ -152,13 +209,13 @@ def node_below(pid: int) -> int:
     raise RuntimeError(f"process {pid} has started no Node")
 
 
-def slow_down(rounds: int, percent: int) -> tuple[dict[str, dict[str, list[float]]], int]:
+def busy_times(rounds: int, percent: int) -> tuple[dict[str, dict[str, list[float]]], int]:
     """Seconds of each load with each instrument, round by round; records lost."""
     loads = {load: command.format(count=max(1, COUNTS[load] * percent // 100)) for load, command in LOADS.items()}
-    times: dict[str, dict[str, list[float]]] = {load: {name: [] for name in INSTRUMENTS} for load in LOADS}
+    times: dict[str, dict[str, list[float]]] = {load: {name: [] for name in BUSY} for load in LOADS}
     hart, before, lost = 0, dict[int, float](), 0
     with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
-        script.write(SCRIPT.format(loads=loads, instruments=INSTRUMENTS, rounds=rounds))
+        script.write(_script(BUSY_SCRIPT, loads, BUSY, rounds))
         script.flush()
         with subprocess.Popen([HARTWELL, "script", script.name], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -183,8 +240,8 @@ def slow_down(rounds: int, percent: int) -> tuple[dict[str, dict[str, list[float
 
 
 def build(folder: Path) -> Path:
-    """BUSY as an ELF."""
-    (folder / "busy.S").write_text(BUSY)
+    """PROGRAM as an ELF."""
+    (folder / "busy.S").write_text(PROGRAM)
     made = folder / "busy"
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-freestanding", "-nostdlib", "-static",
                "-Wl,--image-base=0x80000000", "-o", str(made), str(folder / "busy.S")]

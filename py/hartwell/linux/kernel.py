@@ -32,6 +32,8 @@ class Kernel:
                 "no Linux kernel's symbol table is in this guest's memory: no Linux runs, or one without CONFIG_KALLSYMS"
             )
         self.kallsyms: Kallsyms = found
+        self._addresses: dict[str, int] = {}  # both are asked for again and again
+        self._offsets: dict[tuple[str, str], int] = {}
         satp = next((value for hart in harts if (value := hart.csr["satp"]) >> 60), 0)
         if not satp:
             raise NotSupported("the kernel has not turned its page tables on yet; try again when it has started")
@@ -70,24 +72,27 @@ class Kernel:
 
     def address(self, name: str) -> int:
         """Where a symbol is.  NotSupported when this kernel has none of that name."""
-        found = self.kallsyms.named(name)
-        if not found:
-            raise NotSupported(f"this kernel has no symbol {name} (CONFIG_KALLSYMS_ALL is needed for data)")
-        return found[0].address
+        if name not in self._addresses:
+            found = self.kallsyms.named(name)
+            if not found:
+                raise NotSupported(f"this kernel has no symbol {name} (CONFIG_KALLSYMS_ALL is needed for data)")
+            self._addresses[name] = found[0].address
+        return self._addresses[name]
 
     def struct(self, name: str) -> Structure:
         return self.btf.struct(name)
 
     def offset(self, structure: str, path: str) -> int:
         """Where a member begins, in bytes; `path` goes through embedded structures ("f_path.dentry")."""
-        whole, offset = self.struct(structure), 0
-        first, *rest = path.split(".")
-        member = whole[first]
-        offset = member.offset
-        for name in rest:
-            member = self.btf.structure_of(member)[name]
-            offset += member.offset
-        return offset
+        if (structure, path) not in self._offsets:
+            first, *rest = path.split(".")
+            member = self.struct(structure)[first]
+            offset = member.offset
+            for name in rest:
+                member = self.btf.structure_of(member)[name]
+                offset += member.offset
+            self._offsets[structure, path] = offset
+        return self._offsets[structure, path]
 
     def u64(self, address: int) -> int:
         return self.space.u64(address)
