@@ -67,7 +67,7 @@ export class DebugPanel extends HTMLElement {
       <div data-name="lines"><h3>Source <span data-name="at"></span></h3><table data-name="source"></table></div>
       <h3>Code <span data-name="where"></span></h3><table data-name="code"></table>
       <h3>Calls <span data-name="task"></span></h3><table data-name="frames"></table>
-      <label class="button" title="machine.symbols.add(elf), machine.symbols.add_source(text, name)">Add symbols or sources… <input type="file" multiple hidden></label>
+      <div class="row"><button data-name="give" title="machine.symbols.add(elf), machine.symbols.add_source(text, name)">Add symbols or sources…</button><input type="file" multiple hidden></div>
       <h3>Registers</h3><table data-name="registers"></table>
       <details><summary>CSRs</summary><table data-name="csrs"></table></details>
       <h3>Memory</h3>
@@ -85,6 +85,7 @@ export class DebugPanel extends HTMLElement {
     this.#find("[data-step]").addEventListener("click", () => void this.#do(`machine.debugger.step(${this.#hart})`));
     this.#find("[data-step]").title = "machine.debugger.step(hart)";
     this.#find('[data-name="gdb"]').addEventListener("click", () => void this.#gdb());
+    this.#find('[data-name="give"]').addEventListener("click", () => this.#find('input[type="file"]').click());
     this.#find('input[type="file"]').addEventListener("change", () => void this.#give());
     this.#find("select").addEventListener("change", () => {
       this.#hart = Number(this.#find("select").value);

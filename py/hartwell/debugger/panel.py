@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from hartwell.debugger.points import Point
@@ -43,7 +44,7 @@ def look(machine: Machine, hart: int = 0, address: int | None = None) -> dict[st
         "memory": [[f"{start + ROW * i:016x}", row.hex(" "), _text(row)] for i, row in enumerate(_rows(machine, hart, start))],
         "stack": [[f"{sp + 8 * i:016x}", f"{word:016x}", name(machine, word) if word >> 38 else ""]
                   for i, word in enumerate(_words(machine, hart, sp))],
-        "frames": [[f"{frame.address:016x}", frame.name + ("" if frame.sure else " ?"), frame.line or ""]
+        "frames": [[_short(frame.name) + ("" if frame.sure else " ?"), frame.line or "", f"{frame.address:016x}"]
                    for frame in (debugger.backtrace(hart) if still else ())],
         "points": [[str(point.number), _words_of(point)] for point in points],
     }
@@ -62,6 +63,11 @@ def give(machine: Machine, name: str, data: bytes) -> str:
 def name(machine: Machine, address: int, task: Task | None = None) -> str:
     """A symbol and offset, "" where none is known."""
     return machine.symbols.name(address, task) if machine.symbols.at(address, task) else ""
+
+
+def _short(name: str) -> str:
+    """Without the folder of the program or library in brackets."""
+    return re.sub(r"\[[^]]*/", "[", name)
 
 
 def _task(machine: Machine, hart: int) -> Task | None:
