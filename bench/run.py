@@ -1,4 +1,4 @@
-"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, debug, io (default: all)."""
+"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, stores, debug, io (default: all)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "debug", "io")
+NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "debug", "io")
 
 
 def main() -> int:

@@ -280,8 +280,8 @@ class MachineDisks:
         name, number = plan.overlay, 1
         while True:
             about = known.get(name)
-            same = about is None or about.get("owner") == owner or (
-                (about.get("born"), about.get("generation")) == (frozen.born, frozen.generation))
+            same = about is None or (about.get("bytes") == plan.bytes and (  # it may have been grown since
+                about.get("owner") == owner or (about.get("born"), about.get("generation")) == (frozen.born, frozen.generation)))
             if same and await store.lock(f"disk {name}"):
                 break
             number += 1

@@ -45,3 +45,30 @@ def test_what_was_synced_is_there_after_a_kill(launch: test_hibernation.Launch, 
         tab.python(f"await Machine.boot('shell', show=False, share=None, network=None, {DISKS})")
     assert tab.run("umount /mnt && echo gone") == "gone\n"
     assert tab.errors == []
+
+
+def test_a_killed_browser_wakes_with_its_disk(launch: test_hibernation.Launch, server: str, tmp_path: Path) -> None:
+    """Memory and disk of one moment, over IndexedDB; what was synced after the last save is undone."""
+    tab = Tab(launch().new_page(), server)
+    boot(tab)
+    tab.python("Machine.checkpoint_seconds = None")
+    tab.run(
+        "mke2fs /dev/vda > /dev/null && mount -t ext4 /dev/vda /mnt && cd /mnt && head -c 9000000 /dev/urandom > noise"
+        " && md5sum noise > sum && echo first > file"
+    )
+    tab.python("await machine.checkpoint('desk')")
+    assert tab.run("cd /mnt && rm noise && echo second > file && sync && sync && echo synced") == "synced\n"
+    test_hibernation._kill(tmp_path / "profile")
+
+    tab = Tab(launch().new_page(), server)
+    tab.open()  # a visit wakes what was saved
+    tab.wait_for_state("running")
+    assert tab.run("sync; echo 3 > /proc/sys/vm/drop_caches; cd /mnt && cat file && md5sum -c sum") == "first\nnoise: OK\n"
+    assert tab.run("echo third > /mnt/file && sync && sync && echo synced") == "synced\n"
+    assert tab.python("[bool(error) for error in await machine.disks.errors()]") == [False]
+    tab.press("Sleep")
+    tab.wait_for_state("asleep")
+    tab.press("Wake")
+    tab.wait_for_state("running")
+    assert tab.run("sync; echo 3 > /proc/sys/vm/drop_caches; cat /mnt/file") == "third\n"
+    assert tab.errors == []

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hartwell.machine import Machine
 
 AGENT_SECONDS = 20.0  # for the guest to set its clock
+LEAST_ASLEEP = 2.0  # seconds, for it to be worth it
 
 
 class Hole:
@@ -204,6 +205,8 @@ async def _set_clock(machine: Machine) -> None:
     """
     while machine.state == "paused":
         await asyncio.sleep(0.2)
+    if machine._saver.asleep_seconds < LEAST_ASLEEP:
+        return  # whole seconds could put the clock back
     agent = machine._agent
     if agent is None or not agent.present:
         return
