@@ -36,7 +36,7 @@ ENDLESS = {
     "computing": "i=0; while :; do i=$((i+1)); done",
     "system calls": "exec dd if=/dev/zero of=/dev/null bs=1",
 }
-WINDOW, WINDOWS = 0.15, 12  # seconds; pairs in a round
+WINDOW, SETTLE, WINDOWS = 0.15, 0.05, 12  # seconds; pairs in a round
 LOADS = {
     "computing": "i=0; while [ $i -lt {count} ]; do i=$((i+1)); done",
     "system calls": "dd if=/dev/zero of=/dev/null bs=1 count={count} 2>/dev/null",
@@ -91,6 +91,7 @@ def stamp():
     return machine.harts[0].instret, (spent.user + spent.system) / 1e6
 
 async def rate():
+    await asyncio.sleep(SETTLE)  # what was set or cleared made harts look up their code anew
     before = stamp()
     await asyncio.sleep(WINDOW)
     after = stamp()
@@ -173,7 +174,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _script(text: str, *plan: Any) -> str:
-    return text.format(plan=json.dumps(plan)).replace("WINDOW", str(WINDOW))
+    return text.format(plan=json.dumps(plan)).replace("WINDOW", str(WINDOW)).replace("SETTLE", str(SETTLE))
 
 
 def idle_costs(rounds: int) -> dict[str, dict[str, list[float]]]:
