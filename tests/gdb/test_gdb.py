@@ -245,6 +245,24 @@ def test_non_stop(target: Target, program: Path) -> None:
         gdb.close()
 
 
+def test_non_stop_to_the_end(target: Target, program: Path) -> None:
+    gdb = Gdb(program)
+    try:
+        gdb.do("-gdb-set non-stop on")
+        gdb.do(f"-target-select remote 127.0.0.1:{target.port}")
+        gdb.do("-exec-interrupt --all")
+        for _ in range(100):
+            if "(running)" not in gdb.say("info threads"):
+                break
+        gdb.do('-data-evaluate-expression "spin=0"')
+        stop = gdb.go("-exec-continue --all")
+        while stop.get("reason") != "exited-normally":
+            stop = gdb.stopped()
+        assert target.call(lambda: target.machine.wait()) == 0
+    finally:
+        gdb.close()
+
+
 def test_batch_mode(target: Target, program: Path) -> None:
     commands = [f"target remote 127.0.0.1:{target.port}", "break depth", "continue", "bt 1", "p $sp", "detach"]
     run = subprocess.run([gdb_program(), "-nx", "-batch", *(word for line in commands for word in ("-ex", line)), program],

@@ -97,10 +97,9 @@ class NonStop:
                 self._stop([stop.hart], stops.TRAP)
 
     def ended(self) -> None:
-        """The machine has stopped for good."""
+        """The machine has stopped for good: gdb hears of it, and goes when it likes."""
         self._running.clear()
-        self._session.reply(stops.EXITED)
-        self._session.close()
+        self._add(stops.EXITED)
 
     def fetch(self) -> bytes:
         """vStopped: gdb has the first of the news; the next."""
@@ -118,8 +117,11 @@ class NonStop:
     def _tell(self, hart: int, stop: Stop, signal: int | None = None) -> None:
         self._running.discard(hart)
         self._told.add(hart)
-        self._news.append(stops.reply(self._debugger.harts, stop, signal))
         if not self._running:
             self._debugger.control.pause()  # nobody is left for whom time should pass
+        self._add(stops.reply(self._debugger.harts, stop, signal))
+
+    def _add(self, news: bytes) -> None:
+        self._news.append(news)
         if len(self._news) == 1:
-            self._session.notify(b"Stop:" + self._news[0])
+            self._session.notify(b"Stop:" + news)
