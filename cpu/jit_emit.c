@@ -161,6 +161,8 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     const struct JitBlock *to = &e->r->blocks[b->next[1]];
     load_registers(e, to->live_in);
     forget_fp(e);
+    if (e->r->uses_memory) /* SUM may have changed */
+        find_tables(e);
     forget_pages(e);
     if (to->order <= b->order || to->forward_edges > 1) {
         e->valid = to->live_in;
@@ -407,6 +409,8 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
         if (e->r->used >> r & 1)
             e->local[r] = (uint8_t)next++;
     *fs = next - e->float_temp;
+    for (uint32_t k = 0; k < e->loop_count; k++)
+        e->loop_ready[k] = (uint8_t)next++;
     for (uint32_t k = 0; k < e->page_count; k++) {
         struct Page *p = &e->pages[k];
         p->host = (uint8_t)(next + k);
@@ -420,12 +424,13 @@ static void begin(struct Emit *e)
     uint32_t xs, fs;
     plan_pages(e);
     name_locals(e, &xs, &fs);
-    put_u(&e->out, e->page_count ? 5 : 3);
+    uint32_t more = e->page_count + e->loop_count;
+    put_u(&e->out, more ? 5 : 3);
     put_u(&e->out, I32_LOCALS), put(&e->out, W_TYPE_I32);
     put_u(&e->out, I64_LOCALS + xs), put(&e->out, W_TYPE_I64);
     put_u(&e->out, fs), put(&e->out, W_TYPE_F64);
-    if (e->page_count) {
-        put_u(&e->out, e->page_count), put(&e->out, W_TYPE_I32);
+    if (more) {
+        put_u(&e->out, more), put(&e->out, W_TYPE_I32);
         put_u(&e->out, 2 * e->page_count), put(&e->out, W_TYPE_I64);
     }
     if (e->r->uses_memory)

@@ -11,7 +11,7 @@
  * Registers follow, as far as the region uses them. */
 enum {
     L_HART, L_DEPTH, L_BASE, L_FUEL,
-    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, L_READY, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
+    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
     L_HOST, /* GROUP_HOSTS of them */
     L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
     L_REGISTERS,
@@ -61,6 +61,7 @@ struct Page {
     uint8_t address, host, room;
 };
 #define PAGES 12
+#define LOOPS 12
 #define PAGE_SPAN 128 /* what is looked up by one look, at most */
 
 #define STUBS 40
@@ -88,7 +89,10 @@ struct Emit {
     int32_t offset_of[REGION_INSNS]; /* of an access from its group's value */
     struct Page pages[PAGES];
     uint32_t page_count;
+    uint8_t loop_at[LOOPS], loop_ready[LOOPS]; /* loops that may look ahead: first block, local that says whether it can */
+    uint32_t loop_count;
     uint32_t turns; /* depth of the loop that begin_turns() opened */
+    uint32_t ready; /* that loop's local */
     bool turns_fp;  /* what its first block does is floating point, too */
     uint32_t k;     /* instruction of the block that is being emitted */
     uint32_t turn;  /* which time, where the loop is unrolled */
@@ -174,9 +178,9 @@ void plan_pages(struct Emit *e);
 void plan_groups(struct Emit *e, const struct JitBlock *b);
 void forget_pages(struct Emit *e); /* after a call, or where the tables of the TLB may be others */
 /* A loop's first block may look up what it can at its begin, in pages that
- * don't change while it turns: begin_turns() opens a loop around it, where they
- * are found (L_READY), and to which a turn goes that isn't in them; the same
- * with how floating point is to be done.  look_ahead() opens blocks for the
+ * don't change while it turns: begin_turns() opens a loop around it, to which
+ * a turn goes that isn't in them, when they have become others; the same with
+ * how floating point is to be done.  look_ahead() opens blocks for the
  * instructions; behind the one that end_ahead() closes, they are done the hard
  * way, each access looked up by itself; the last is the caller's to close. */
 bool plan_turns(struct Emit *e, const struct JitBlock *b); /* is there anything to be gained? */

@@ -204,6 +204,7 @@ RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k
 struct Use {
     uint32_t used, loaded, leaping;
     int32_t moved[32];
+    uint32_t from[32]; /* registers that one is made of by a small step */
     bool tight;
 };
 
@@ -217,18 +218,25 @@ static void note_use(const struct Region *r, const struct JitBlock *b, struct Us
         use->tight &= i->kind != KIND_CSR;
         use->used |= (uint32_t)i->reads | writes;
         use->loaded |= i->kind == KIND_LOAD ? writes : 0;
-        if (writes && (i->i.op == OP_addi || i->i.op == OP_c_addi) && i->i.rs1 == i->i.rd) {
-            int32_t *moved = &use->moved[i->i.rd];
-            *moved += i->i.imm;
-            use->leaping |= *moved > STEPS || *moved < -STEPS ? writes : 0;
-        } else {
+        if (!writes || (i->i.op != OP_addi && i->i.op != OP_c_addi) || !i->i.rs1) {
             use->leaping |= writes;
+            continue;
         }
+        int32_t moved = i->i.imm;
+        if (i->i.rs1 == i->i.rd)
+            moved = use->moved[i->i.rd] += moved;
+        use->leaping |= moved > STEPS || moved < -STEPS ? writes : 0;
+        use->from[i->i.rd] |= 1u << i->i.rs1;
     }
 }
 
-static void set_use(struct JitBlock *b, const struct Use *use)
+static void set_use(struct JitBlock *b, struct Use *use)
 {
+    for (uint32_t before = 0; before != use->leaping;) {
+        before = use->leaping;
+        for (uint32_t k = 1; k < 32; k++)
+            use->leaping |= use->from[k] & before ? 1u << k : 0;
+    }
     b->tight = use->tight;
     b->roomy = __builtin_popcount(use->used) <= ROOMY;
     b->loaded = use->loaded;

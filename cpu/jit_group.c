@@ -124,10 +124,23 @@ void plan_groups(struct Emit *e, const struct JitBlock *b) { plan_block(e, b, fa
 
 void plan_pages(struct Emit *e)
 {
-    e->page_count = 0;
-    for (uint32_t k = 0; k < e->r->order_count; k++)
-        if (e->r->blocks[e->r->by_order[k]].tight)
-            plan_block(e, &e->r->blocks[e->r->by_order[k]], true);
+    e->page_count = e->loop_count = 0;
+    for (uint32_t k = 0; k < e->r->order_count; k++) {
+        const struct JitBlock *b = &e->r->blocks[e->r->by_order[k]];
+        if (!b->tight)
+            continue;
+        plan_block(e, b, true);
+        if ((b->loop || b->itself) && e->loop_count < LOOPS)
+            e->loop_at[e->loop_count++] = e->r->by_order[k];
+    }
+}
+
+static uint32_t ready_of(const struct Emit *e, const struct JitBlock *b)
+{
+    for (uint32_t k = 0; k < e->loop_count; k++)
+        if (&e->r->blocks[e->loop_at[k]] == b)
+            return e->loop_ready[k];
+    return 0;
 }
 
 /* --- looking ------------------------------------------------------------------------ */
@@ -247,35 +260,19 @@ bool plan_turns(struct Emit *e, const struct JitBlock *b)
         e->turns_fp |= needs_easy_fp(&e->r->insns[b->first + k]);
     for (uint32_t k = 0; k < e->group_count; k++)
         any |= e->groups[k].ahead;
-    return any || e->turns_fp;
+    if (!any && !e->turns_fp)
+        return false;
+    e->ready = ready_of(e, b);
+    return e->ready;
 }
 
 void begin_turns(struct Emit *e)
 {
     open(e, W_LOOP, LABEL_NONE);
     e->turns = e->depth;
-    if (e->turns_fp)
-        push_fp_easy(e);
-    else
-        push32(e, 1);
-    set(e, L_READY);
-    for (uint32_t k = 0; k < e->group_count; k++) {
-        const struct Group *g = &e->groups[k];
-        if (!g->ahead)
-            continue;
-        push_sum(e, g->value, g->low);
-        push_entry(e, g->store);
-        set(e, L_D);
-        set_page(e, &e->pages[g->page - 1]);
-        push_miss(e);
-        op(e, W_I32_EQZ);
-        get(e, L_READY);
-        op(e, W_I32_AND);
-        set(e, L_READY);
-    }
 }
 
-/* Is it only that the pages are others?  Then it's worth another begin. */
+/* Looks everything up, which makes the loop ready; to be done the hard way where that fails. */
 static void try_again(struct Emit *e)
 {
     if (e->turns_fp) {
@@ -294,7 +291,10 @@ static void try_again(struct Emit *e)
         op_u(e, W_BR_IF, 0);
         push_crossing(e, span(g));
         op_u(e, W_BR_IF, 0);
+        set_page(e, &e->pages[g->page - 1]);
     }
+    push32(e, 1);
+    set(e, e->ready);
     op_u(e, W_BR, e->depth - e->turns);
 }
 
@@ -303,7 +303,7 @@ void look_ahead(struct Emit *e)
     open(e, W_BLOCK, LABEL_NONE);
     open(e, W_BLOCK, LABEL_NONE);
     open(e, W_BLOCK, LABEL_NONE);
-    get(e, L_READY);
+    get(e, e->ready);
     op(e, W_I32_EQZ);
     hint_unlikely(e);
     op_u(e, W_BR_IF, 0);
@@ -358,6 +358,10 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
 
 void forget_pages(struct Emit *e)
 {
+    for (uint32_t k = 0; k < e->loop_count; k++) {
+        push32(e, 0);
+        set(e, e->loop_ready[k]);
+    }
     for (uint32_t k = 0; k < e->page_count; k++) {
         push64(e, 0);
         set(e, e->pages[k].room);

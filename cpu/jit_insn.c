@@ -57,10 +57,9 @@ static void emit_csr(struct Emit *e, const struct JitInsn *n)
     set_x(e, i->rd);
     if (write) {
         forget_fp(e);
-        if (e->r->uses_memory) { /* SUM may have changed */
+        if (e->r->uses_memory) /* SUM may have changed */
             find_tables(e);
-            forget_pages(e);
-        }
+        forget_pages(e);
     }
 }
 

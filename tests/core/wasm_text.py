@@ -40,7 +40,7 @@ for _first, _name in ((0x1E, "add"), (0x2C, "and"), (0x33, "or"), (0x3A, "xor"),
     _ATOMIC |= {_first + 1: f"i64.atomic.rmw.{_name}", _first + 6: f"i64.atomic.rmw32.{_name}_u"}
 _SIMD = {0x14: "f64x2.splat", 0x107: "f64x2.relaxed_madd"}
 _TYPES = {0x40: "", 0x7F: " i32", 0x7E: " i64", 0x7C: " f64"}
-_LOCALS = ["hart", "depth", "base", "fuel", "exit", "tlb_read", "jump", "fpknown", "fpok", "ready",
+_LOCALS = ["hart", "depth", "base", "fuel", "exit", "tlb_read", "jump", "fpknown", "fpok",
            *(f"host{k}" for k in range(6)), "pc", "va", "d", "word", "limit"]
 
 
