@@ -263,6 +263,8 @@ bool plan_turns(struct Emit *e, const struct JitBlock *b)
     if (!any && !e->turns_fp)
         return false;
     e->ready = ready_of(e, b);
+    for (uint32_t k = 0; k < e->group_count; k++)
+        e->groups[k].ahead &= e->ready != 0;
     return e->ready;
 }
 

@@ -11,6 +11,19 @@ export function clock() {
 }
 
 /**
+ * V8 before 13 (Node before 24) never frees an instance that imports a table
+ * as long as the table lives: 300 KB and 2.5 memory mappings each, of which
+ * Linux gives a process 65,530.  So many a thread takes there, and no more.
+ */
+const MOST_WHERE_KEPT = 3000;
+
+/** @returns {number} modules that this engine has room for */
+function mostModules() {
+  const version = /** @type {any} */ (globalThis).process?.versions?.v8;
+  return version && Number.parseInt(version, 10) < 13 ? MOST_WHERE_KEPT : Number.POSITIVE_INFINITY;
+}
+
+/**
  * What cpu.wasm calls to make a module of the translator's part of itself
  * (docs/translator.md).  Synchronous: the hart goes on in it at once.
  *
@@ -23,10 +36,15 @@ function installer(memory, table) {
   const imports = { env: { memory } };
   // The first module asks whether the engine has relaxed SIMD (module_fused in cpu/jit_module.c): "no" is an answer.
   let probing = true;
+  let left = mostModules();
   /** @type {(offset: number, count: number, slots: number) => number} */
   return (offset, count, slots) => {
     const probe = probing;
     probing = false;
+    if (left-- <= 0) {
+      if (left === -1) console.warn("this engine keeps translations that were given up; no more are made. Node.js 24 or newer frees them.");
+      return 0;
+    }
     try {
       const own = table();
       // Not often; nor far: V8 before 13 copies the whole table for each instance.

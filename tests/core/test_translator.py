@@ -147,6 +147,13 @@ def test_accesses_that_cross_pages_are_checked_one_by_one() -> None:
     assert_same_course(text)
 
 
+def test_more_loops_than_a_region_remembers_pages_for() -> None:
+    loop = "li s3, 3; l{0}: {1}; addi s3, s3, -1; bnez s3, l{0}"
+    access = "ld a0, 0(s2); add a0, a0, s3; sd a0, 0(s2); addi s2, s2, 8"
+    loops = "; ".join(loop.format(k, access if k % 16 > 12 else "addi a0, a0, 1") for k in range(32))
+    assert_same_course(f"li s0, {wild.DATA + 0xFE0}; again: mv s2, s0; {loops}; j again")
+
+
 LOOP = "li a1, 0; again: addi a1, a1, 1; xor a0, a0, a1; j again"
 
 
