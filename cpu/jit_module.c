@@ -115,7 +115,7 @@ bool module_fused(void)
     put(&b, W_END);
     fill_hole(&b, body_hole, (uint32_t)(b.at - body));
     fill_hole(&b, hole, (uint32_t)(b.at - start));
-    if (!host_install(base, (uint32_t)(b.at - (uint8_t *)mem_at(base)), JIT_FIRST_SLOT))
+    if (INSTALL_DONE != host_install(base, (uint32_t)(b.at - (uint8_t *)mem_at(base)), JIT_FIRST_SLOT))
         return false;
     /* (1 + 2^-30) * (1 - 2^-30) - 1 is -2^-60; rounded in between it is 0. */
     const uint64_t a = 0x3ff0000000400000ull, b1 = 0x3fefffffff800000ull, c = 0xbff0000000000000ull;

@@ -27,8 +27,9 @@ void module_head(struct Bytes *b, uint32_t first_slot, uint32_t count, uint32_t 
 /* Which branches are seldom taken: the custom section of the branch hinting proposal. */
 void module_hints(struct Bytes *b, const struct Batch *made);
 
+enum { INSTALL_REFUSED, INSTALL_DONE, INSTALL_FULL }; /* FULL: this engine has no room for it, nor for others */
 /* Compiles `bytes` at `offset` as a module and links it into this instance's
- * table, grown to `slots`; 0 when the engine refuses. */
+ * table, grown to `slots`: INSTALL_*. */
 #ifdef __wasm__
 __attribute__((import_module("host"), import_name("install")))
 #endif

@@ -165,9 +165,12 @@ bool registry_install(struct Hart *h, uint32_t number)
     struct JitModule *m = &modules()[number];
     if (m->refused)
         return false;
-    if (!host_install(m->code, m->bytes, m->first_slot + m->slots)) {
+    uint32_t answer = host_install(m->code, m->bytes, m->first_slot + m->slots);
+    if (answer != INSTALL_DONE) {
         m->refused = 1; /* and not asked again: it stays interpreted */
-        if (++MACHINE->jit.stat_refused == REFUSALS_BORNE) /* an engine without tail calls, say */
+        if (answer == INSTALL_FULL)
+            atomic_set(&MACHINE->jit.full, 1);
+        else if (++MACHINE->jit.stat_refused == REFUSALS_BORNE) /* an engine without tail calls, say */
             atomic_set(&MACHINE->jit.threshold, JIT_NEVER);
         return false;
     }
@@ -313,6 +316,10 @@ void registry_translate(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
     double began = host_clock_us();
+    if (atomic_get(&j->full)) {
+        h->jit_queued = 0;
+        return;
+    }
     make_room();
     uint32_t segment = atomic_get(&j->epoch) % JIT_SEGMENTS;
     uint32_t start = MACHINE->jit_code_offset + segment * SEGMENT_BYTES, base = start + j->segment_bytes;
@@ -351,6 +358,7 @@ void registry_probe(void)
     struct Jit *j = &MACHINE->jit;
     lock(&j->lock);
     uint32_t features = module_fused() ? JIT_FUSED : 0;
+    atomic_set(&j->full, 0); /* of the engine before, perhaps */
     if (features != j->features) {
         j->features = features;
         for (uint32_t k = 0; k < JIT_SEGMENTS && j->region_live; k++)

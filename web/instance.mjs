@@ -15,7 +15,7 @@ export function clock() {
  * as long as the table lives: 300 KB and 2.5 memory mappings each, of which
  * Linux gives a process 65,530.  So many a thread takes there, and no more.
  */
-const MOST_WHERE_KEPT = 3000;
+const MOST_WHERE_KEPT = 2000;
 
 /** @returns {number} modules that this engine has room for */
 function mostModules() {
@@ -42,8 +42,8 @@ function installer(memory, table) {
     const probe = probing;
     probing = false;
     if (left-- <= 0) {
-      if (left === -1) console.warn("this engine keeps translations that were given up; no more are made. Node.js 24 or newer frees them.");
-      return 0;
+      if (left === -1) console.warn("no more code is translated: this engine keeps what was given up; Node.js 24 does not");
+      return 2; // INSTALL_FULL of cpu/jit_module.h
     }
     try {
       const own = table();

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from typing import Any
 
 import pytest
 import wasmtime
 
 from hartwell.layout import CONSTANTS, RAM_BASE, field
+from hartwell.platform import wasmtime as platform
 from hartwell.platform.wasmtime import WasmtimeCore
 from tests.core import bench, wild
 from tests.core.bench import get, put
@@ -226,6 +228,34 @@ def test_an_engine_that_refuses_modules_is_not_asked_for_ever(monkeypatch: pytes
     assert get(core, "Machine.jit.threshold") == CONSTANTS["JIT_NEVER"]
     assert len(asked) < 20
     assert translated(core) == 0
+    core.terminate()
+
+
+def test_an_engine_that_is_full_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, install = [], platform._Thread._install
+
+    def answer(*arguments: Any) -> int:
+        asked.append(1)
+        return install(*arguments) if len(asked) <= 4 else 2
+
+    monkeypatch.setattr(platform._Thread, "_install", answer)
+    core = bench.fresh_core(harts=1, threshold=ONCE)
+    hart = bench.Bench(core)
+    code = hart.load("; ".join(f"f{k}: addi a0, a0, {k}; jr a1" for k in range(8)))
+    ran = []
+    for k in [*range(8), 0]:
+        hart.start(code[f"f{k}"])
+        hart.x_set("a0", 0)
+        hart.x_set("a1", code[f"f{k}"])
+        before = translated(core)
+        for count in (2, 600, 600):
+            core.call("hart_run", 0, count, EXACT)
+        assert hart.x("a0") == 601 * k
+        ran.append(translated(core) > before)
+    assert ran == [True] * 3 + [False] * 5 + [True]  # the first that was asked for is the probe
+    assert get(core, "Machine.jit.full") == 1
+    assert get(core, "Machine.jit.threshold") != CONSTANTS["JIT_NEVER"]
+    assert len(asked) == 5
     core.terminate()
 
 
