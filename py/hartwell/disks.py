@@ -8,13 +8,14 @@ cpu/disk.h has the cache between them, web/storage/disks.mjs its storage side.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hartwell.errors import BadConfiguration, DiskInUse, HartwellError
 from hartwell.layout import CONSTANTS, DISK_CHUNK, LAYOUT, PAGE, field
@@ -217,11 +218,24 @@ def _words(kind: str, digest: str, size: int) -> str:
     return f"an image of {digest[:16]}" if kind == "chunks" else f"{size} bytes"
 
 
+class Freezer(Protocol):
+    """A guest agent that can hold writes back."""
+
+    async def freeze(self) -> int: ...
+    async def thaw(self) -> int: ...
+
+
+async def _thaw(freezer: Freezer | None, taken: asyncio.Event) -> None:
+    await taken.wait()
+    if freezer is not None:
+        await freezer.thaw()
+
+
 class MachineDisks:
     """The disks of one machine, after their devices were put into slots."""
 
-    def __init__(self, place: Platform, core: Core, plans: list[DiskPlan]) -> None:
-        self._place, self._core, self.plans = place, core, plans
+    def __init__(self, place: Platform, core: Core, plans: list[DiskPlan], freezer: Freezer | None = None) -> None:
+        self._place, self._core, self.plans, self._freezer = place, core, plans, freezer
         self._locked: list[str] = []
         self._scratch: dict[int, str] = {}  # records of disks that nobody gave a name, kept for as long as the machine lives
         self._number: int | None = None
@@ -332,6 +346,26 @@ class MachineDisks:
     async def errors(self) -> list[str | None]:
         """What went wrong last with each disk's storage (the guest saw an I/O error)."""
         return [] if self._number is None else await self._core.disk_errors(self._number)
+
+    async def export(self, index: int = 0, file: str = "", *, format: str = "raw") -> Any:
+        """Writes a disk as it is now as one file, "raw" or "qcow2", while the machine
+        goes on.  Its file systems are frozen for the moment in which that is decided,
+        where the guest runs qemu-guest-agent.  In a browser the result is a Blob.
+
+        Raises BadConfiguration for a disk that is all in memory, StorageFull, StorageFailed."""
+        if not 0 <= index < len(self.plans) or self.plans[index].in_memory or self._number is None or self._place.store is None:
+            raise BadConfiguration(f"disk {index}: there is none, or all of it is in memory; others can be written")
+        freezer = self._freezer
+        taken = asyncio.Event()
+        if freezer is not None:
+            await freezer.freeze()
+        thawing = asyncio.ensure_future(_thaw(freezer, taken))
+        try:
+            which = {"machine": self._number, "index": index}
+            return await self._place.store.export_disk(which, format, file, taken=taken.set)
+        finally:
+            taken.set()
+            await thawing
 
     async def close(self) -> None:
         """Commits and ends."""

@@ -383,7 +383,8 @@ class Machine(Replayable, Inspection, GdbPort):
             first_disk = 3
         for index, disk in enumerate(request.disks):
             BlockDevice(core, first_disk + index, index, disk)
-        self.disks = MachineDisks(self._platform, core, request.disks)
+        freezer = self._agent if isinstance(self._agent, GuestAgent) else None
+        self.disks = MachineDisks(self._platform, core, request.disks, freezer)
         self._slots = list(range(BARE_SLOTS if request.bare else first_disk + len(request.disks)))
         devices, slots = self._links.join(self, core)
         self._devices += devices

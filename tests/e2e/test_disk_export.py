@@ -32,6 +32,10 @@ try:
     await overlays.export("data", FOLDER + "/never")
 except DiskInUse as error:
     told["refused"].append(str(error))
+# Of a machine that runs, and changes the disk after.
+await machine.disks.export(0, FOLDER + "/running.raw")
+told["later"] = (await machine.run(
+    "mount -t ext4 /dev/vda /mnt && echo later >/mnt/later && umount /mnt && md5sum </dev/vda", timeout=300)).stdout.split()[0]
 await machine.close()
 for format in ("raw", "qcow2"):
     await overlays.export("data", f"{FOLDER}/disk.{format}", format=format)
@@ -77,7 +81,8 @@ def test_a_disk_is_exported_compacted_and_grown(tmp_path: Path) -> None:
     told = run_in_node(script, tmp_path / "store")
     noise, whole = told["sums"][:2]
     raw = (tmp_path / "disk.raw").read_bytes()
-    assert hashlib.md5(raw).hexdigest() == whole
+    assert hashlib.md5((tmp_path / "running.raw").read_bytes()).hexdigest() == whole
+    assert hashlib.md5(raw).hexdigest() == told["later"] != whole
     assert read_qcow2(tmp_path / "disk.qcow2") == raw == (tmp_path / "compacted.raw").read_bytes()
     assert not (tmp_path / "never").exists()
     # What was discarded lies where the base has zeros.

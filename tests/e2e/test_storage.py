@@ -137,11 +137,11 @@ print(json.dumps([told, any(core.read(ram, 65536))]))
     assert told[1] is False
 
 
-def run_in_node(code: str, data: Path) -> Any:
+def run_in_node(code: str, data: Path, seconds: float = 600) -> Any:
     """Runs Python in Hartwell's Node host; the JSON that it prints last."""
     command = [str(node.find()), str(ROOT / "web/node/host.mjs"), json.dumps({"script": code})]
     environment = {**os.environ, "HARTWELL_DATA": str(data)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
     if done.returncode:
         pytest.fail(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])

@@ -187,14 +187,17 @@ export class StorageClient {
   /** Node only: writes an image's chunks. @type {(machine: number, index: number, folder: string) => Promise<string>} */
   packDisk = (machine, index, folder) => this.ask("packDisk", { machine, index, folder });
   /**
-   * Writes a disk that no machine has as one file, in Node; in a browser it is the result.
-   * @param {string} which JSON of export.mjs's Which
+   * Writes a disk as one file, in Node; in a browser it is the result.
+   * @param {string} which JSON: export.mjs's Which, or {machine, index} of one that runs
    * @param {string} format "raw" or "qcow2"
    * @param {string} file
-   * @param {(event: any) => void} hear {event: "progress", done, total}
+   * @param {(event: any) => void} hear {event: "progress", done, total}; {event: "taken"}: a machine's disk may change again
    * @returns {Promise<Blob | null>}
    */
-  exportDisk = (which, format, file, hear) => this.ask("exportDisk", { which: JSON.parse(which), format, file }, hear);
+  exportDisk(which, format, file, hear) {
+    const { machine = 0, index = 0, ...rest } = JSON.parse(which);
+    return this.ask("exportDisk", { which: rest, machine, index, format, file }, hear);
+  }
   /** Forgets changes that make no difference. @param {string} which as above @returns {Promise<number>} chunks */
   compactDisk = (which) => this.ask("compactDisk", { which: JSON.parse(which) });
   /** @param {string} which as above */

@@ -82,7 +82,7 @@ function openOverlay(keeper, plan, sourceOf) {
 }
 
 /** One disk. */
-class Disk {
+export class Disk {
   /**
    * @param {DiskPlan} plan
    * @param {any} exports of cpu.wasm

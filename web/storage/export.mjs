@@ -4,8 +4,8 @@
  */
 
 import { nameOf, openBase } from "./disks.mjs";
-import { storedOverlay } from "./overlay.mjs";
-import { CHUNK, ZEROS, hex, sha256 } from "./store.mjs";
+import { frozenChanges, storedOverlay } from "./overlay.mjs";
+import { CHUNK, StorageError, ZEROS, hex, sha256 } from "./store.mjs";
 
 /** @typedef {import("./keeper.mjs").Keeper} Keeper */
 /** @typedef {{name: string | null, base: import("./disks.mjs").DiskPlan["base"], bytes: number}} Which name: the overlay's, or null */
@@ -33,30 +33,63 @@ async function opened(keeper, { name, base: plan, bytes }, work) {
   }
 }
 
+/** @typedef {Pick<import("./overlay.mjs").Overlay, "chunks" | "has" | "read">} Changes */
+/** @typedef {(done: number, total: number) => void} Report chunks */
+
 /**
  * @param {Keeper} keeper
  * @param {Which} which
- * @param {"raw" | "qcow2"} format
+ * @param {string} format "raw" or "qcow2"
  * @param {Sink} sink writes never overlap, and go upwards
- * @param {(done: number, total: number) => void} report chunks
+ * @param {Report} report
  */
-export function exportDisk(keeper, which, format, sink, report) {
-  return opened(keeper, which, async (base, overlay) => {
-    const zeros = new Map(overlay?.chunks());
-    const all = Array.from({ length: Math.ceil(which.bytes / CHUNK) }, (_, chunk) => chunk);
-    const filled = all.filter((chunk) => !(zeros.get(chunk) ?? !base.has(chunk)));
-    const layout = format === "qcow2" ? qcow2(which.bytes, filled) : null;
-    if (layout) await sink.write(layout.head, 0);
-    for (const [i, chunk] of filled.entries()) {
-      const bytes = (overlay?.has(chunk) ? await overlay.read(chunk) : null) ?? (await base.read(chunk, 1))[0];
-      if (bytes instanceof Error) throw bytes;
-      const place = layout ? layout.data + i * CHUNK : chunk * CHUNK;
-      await sink.write(layout ? bytes : bytes.subarray(0, which.bytes - chunk * CHUNK), place);
-      if (i % 64 === 0) report(i, filled.length);
-    }
-    await sink.end(layout ? layout.data + filled.length * CHUNK : which.bytes);
-    report(filled.length, filled.length);
+export const exportDisk = (keeper, which, format, sink, report) =>
+  opened(keeper, which, (base, overlay) => write(which.bytes, base, overlay, format, sink, report));
+
+/**
+ * The same of a disk that a machine has, as it is at the call: the machine goes on.
+ *
+ * @param {Keeper} keeper
+ * @param {import("./disks.mjs").Disk} disk
+ * @param {string} format
+ * @param {Sink} sink
+ * @param {Report} report
+ * @param {() => void} taken called when what is written later makes no difference any more
+ */
+export async function exportRunning(keeper, disk, format, sink, report, taken) {
+  const done = await keeper.store.guard(false, async () => {
+    const storing = disk.freeze();
+    taken();
+    const changes = frozenChanges(keeper, await storing());
+    await write(disk.plan.bytes, disk.base, changes, format, sink, report);
+    return true;
   });
+  if (!done) throw new StorageError("StorageFailed", "the store is being cleaned up; try again");
+}
+
+/**
+ * @param {number} bytes of the disk
+ * @param {import("./base.mjs").Base} base
+ * @param {Changes | null} changes
+ * @param {string} format
+ * @param {Sink} sink
+ * @param {Report} report
+ */
+async function write(bytes, base, changes, format, sink, report) {
+  const zeros = new Map(changes?.chunks());
+  const all = Array.from({ length: Math.ceil(bytes / CHUNK) }, (_, chunk) => chunk);
+  const filled = all.filter((chunk) => !(zeros.get(chunk) ?? !base.has(chunk)));
+  const layout = format === "qcow2" ? qcow2(bytes, filled) : null;
+  if (layout) await sink.write(layout.head, 0);
+  for (const [i, chunk] of filled.entries()) {
+    const found = (changes?.has(chunk) ? await changes.read(chunk) : null) ?? (await base.read(chunk, 1))[0];
+    if (found instanceof Error) throw found;
+    const place = layout ? layout.data + i * CHUNK : chunk * CHUNK;
+    await sink.write(layout ? found : found.subarray(0, bytes - chunk * CHUNK), place);
+    if (i % 64 === 0) report(i, filled.length);
+  }
+  await sink.end(layout ? layout.data + filled.length * CHUNK : bytes);
+  report(filled.length, filled.length);
 }
 
 /**

@@ -204,6 +204,29 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
 }
 
 /**
+ * A frozen list, to be read.
+ * @param {Keeper} keeper
+ * @param {Frozen} frozen
+ * @returns {Pick<Overlay, "chunks" | "has" | "read">}
+ */
+export function frozenChanges(keeper, frozen) {
+  /** @type {Map<number, string>} */
+  const digests = new Map();
+  unpackInto(digests, frozen.entries);
+  return {
+    chunks: () => [...digests].map(([chunk, digest]) => [chunk, digest === ZEROS]),
+    has: (chunk) => digests.has(chunk),
+    read: async (chunk) => {
+      const digest = digests.get(chunk);
+      if (!digest || digest === ZEROS) return null;
+      const place = new Uint8Array(keeper.zstd.largest);
+      await keeper.load(place.buffer, unhex(digest), [{ offset: 0, count: place.length }]);
+      return place;
+    },
+  };
+}
+
+/**
  * Changed chunks into the store.
  * @param {Keeper} keeper
  * @param {Change[]} changes

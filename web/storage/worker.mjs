@@ -11,7 +11,7 @@
 import { letGo } from "../blob.mjs";
 import { listen, post } from "../port.mjs";
 import { Disks } from "./disks.mjs";
-import { blobSink, compactDisk, exportDisk, growDisk } from "./export.mjs";
+import { blobSink, compactDisk, exportDisk, exportRunning, growDisk } from "./export.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
 import { importPack, openPack, readBlob, readUrl, writePack } from "./pack.mjs";
 import { CHUNK } from "./store.mjs";
@@ -63,6 +63,16 @@ function packOf(number) {
  * @param {number} pack 0: the store
  */
 const sourceOf = (keeper, pack) => (pack ? packOf(pack).source : keeper.source);
+
+/**
+ * @param {number} machine
+ * @param {number} index
+ */
+function diskOf(machine, index) {
+  const disk = machines.get(machine)?.list.find(({ plan }) => plan.index === index);
+  if (!disk) throw new Error(`disk ${index} of machine ${machine} is not open`);
+  return disk;
+}
 
 /** @param {string | Blob} file a URL, a path in Node, or a file that a person chose */
 async function reader(file) {
@@ -137,19 +147,20 @@ const operations = {
   commitDisks: async (_, { machine }) => machines.get(machine)?.commit() ?? [],
   diskErrors: async (_, { machine }) => JSON.stringify(machines.get(machine)?.list.map(({ error }) => error) ?? []),
   async packDisk(_, { machine, index, folder }) {
-    const disk = machines.get(machine)?.list.find(({ plan }) => plan.index === index);
-    if (!disk) throw new Error(`disk ${index} of machine ${machine} is not open`);
-    return JSON.stringify(await (await import("../node/pack.mjs")).packDisk(disk, folder));
+    return JSON.stringify(await (await import("../node/pack.mjs")).packDisk(diskOf(machine, index), folder));
   },
-  async exportDisk(keeper, { which, format, file }, tell) {
+  async exportDisk(keeper, { which, machine, index, format, file }, tell) {
     const report = (/** @type {number} */ done, /** @type {number} */ total) => tell("progress", { done, total });
+    const work = (/** @type {import("./export.mjs").Sink} */ sink) =>
+      machine
+        ? exportRunning(keeper, diskOf(machine, index), format, sink, report, () => tell("taken"))
+        : exportDisk(keeper, which, format, sink, report);
     if (file) {
-      const { writeSparse } = await import("../node/files.mjs");
-      await writeSparse(file, (sink) => exportDisk(keeper, which, format, sink, report));
+      await (await import("../node/files.mjs")).writeSparse(file, work);
       return null;
     }
     const sink = blobSink();
-    await exportDisk(keeper, which, format, sink, report);
+    await work(sink);
     return sink.blob();
   },
   compactDisk: (keeper, { which }) => compactDisk(keeper, which),

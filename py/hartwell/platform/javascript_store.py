@@ -86,11 +86,23 @@ class JavaScriptStore:
             return await done(self._client.exportPack(text, to_js(refs), file, listener))
 
     async def export_disk(
-        self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None
+        self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None,
+        taken: Callable[[], None] | None = None,
     ) -> Any:
-        """Writes a kept disk as one file."""
-        with _listener(report) as listener:
+        """Writes a disk as one file."""
+
+        def hear(event: Any) -> None:
+            if event.event == "taken":
+                if taken is not None:
+                    taken()
+            elif report is not None:
+                report(int(event.done), int(event.total))
+
+        listener = create_proxy(hear)
+        try:
             return await done(self._client.exportDisk(json.dumps(dict(which)), format, file, listener))
+        finally:
+            listener.destroy()
 
     async def compact_disk(self, which: Mapping[str, Any]) -> int:
         """Drops changes that make no difference to the base."""

@@ -111,11 +111,13 @@ class Store(Protocol):
         wants them.  In a browser `file` is "", and the result is a Blob."""
 
     async def export_disk(
-        self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None
+        self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None,
+        taken: Callable[[], None] | None = None,
     ) -> Any:
-        """Writes a kept disk as one file, "raw" or "qcow2".  `which`: the overlay's
-        name or None, the base (disks.DiskPlan), the disk's bytes.  In a browser
-        `file` is "", and the result is a Blob."""
+        """Writes a disk as one file, "raw" or "qcow2".  `which`: the overlay's name or
+        None, the base (disks.DiskPlan), the disk's bytes; or the number of a
+        machine's disks and the index of one, as it is now: `taken` is called when
+        it may change again.  In a browser `file` is "", and the result is a Blob."""
 
     async def compact_disk(self, which: Mapping[str, Any]) -> int:
         """Drops changes that make no difference to the base; how many chunks."""
