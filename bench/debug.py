@@ -182,7 +182,7 @@ def idle_costs(rounds: int) -> dict[str, dict[str, list[float]]]:
     with tempfile.NamedTemporaryFile("w", suffix=".py") as script:
         script.write(_script(IDLE_SCRIPT, ENDLESS, IDLE, rounds * WINDOWS))
         script.flush()
-        done = subprocess.run([HARTWELL, "script", script.name], capture_output=True, text=True, check=True)
+        done = subprocess.run([HARTWELL, "script", script.name], stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, dict[str, list[float]]] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 

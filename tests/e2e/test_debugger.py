@@ -60,14 +60,17 @@ def test_a_breakpoint_from_the_panel(machine_tab: Tab, panel) -> None:  # type: 
 
 
 def test_source_lines_of_a_program(machine_tab: Tab, panel, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """One that was built with -g: its ELF file and its source picked by hand, a
-    breakpoint at a line, and there the line, the calls and theirs."""
-    source = HERE.parent / "inspection" / "busy.c"
+    """One that was built with -g in the shared folder: its ELF file picked by hand, a
+    breakpoint at a line, and there the line, the calls and theirs.  Then the
+    source, picked too."""
+    folder = HERE.parent / "inspection"
+    source = folder / "busy.c"
     line = next(number for number, text in enumerate(source.read_text().splitlines(), 1) if "sink += round;" in text)
-    busy = programs(tmp_path)["busy"]
-    packed = base64.b64encode(busy.read_bytes()).decode()
-    machine_tab.python(f"import base64\nawait machine.files.upload('/mnt/host/busy', base64.b64decode('{packed}'))")
-    panel.locator("input[type=file]").set_input_files([busy, source])
+    busy = programs(tmp_path, f"-fdebug-prefix-map={folder}=/mnt/host")["busy"]
+    for file in (busy, source):
+        packed = base64.b64encode(file.read_bytes()).decode()
+        machine_tab.python(f"import base64\nawait machine.files.upload('/mnt/host/{file.name}', base64.b64decode('{packed}'))")
+    panel.locator("input[type=file]").set_input_files(busy)
     panel.locator("[data-name=set] input").fill(f"busy.c:{line}")
     machine_tab.run("cp /mnt/host/busy /tmp/busy; chmod +x /tmp/busy")
     panel.get_by_role("button", name="Set").click()
@@ -81,6 +84,9 @@ def test_source_lines_of_a_program(machine_tab: Tab, panel, tmp_path: Path) -> N
     assert re.search(r"main.*busy\.c:\d+", calls.nth(1).inner_text())
     assert "busy (" in panel.locator("[data-name=task]").inner_text()
     keep(machine_tab, "source")
+    (tmp_path / "busy.c").write_text(source.read_text().replace("sink += round;", "sink += round; /* looked at */"))
+    panel.locator("input[type=file]").set_input_files(tmp_path / "busy.c")
+    panel.locator("table[data-name=source] tr.here", has_text="looked at").wait_for()
     panel.get_by_role("button", name="Clear").click()
     panel.get_by_role("button", name="Resume").click()
     assert machine_tab.python("(await busy).returncode") == 0

@@ -53,14 +53,14 @@ class Guest:
         return str(self(run))
 
 
-def programs(folder: Path) -> dict[str, Path]:
+def programs(folder: Path, *flags: str) -> dict[str, Path]:
     """The C programs here, built for the guest."""
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(CACHE), "ZIG_LOCAL_CACHE_DIR": str(CACHE)}
     made = {}
     for source in sorted(HERE.glob("*.c")):
         made[source.stem] = folder / source.stem
         made_object = str(folder / f"{source.stem}.o")
-        for command in ([*FLAGS, source.name, "-o", made_object], ["-static", made_object, "-o", str(made[source.stem])]):
+        for command in ([*FLAGS, *flags, source.name, "-o", made_object], ["-static", made_object, "-o", str(made[source.stem])]):
             done = subprocess.run(
                 [*ZIG, *command], cwd=HERE, env=environment, capture_output=True, text=True, check=False, timeout=600)
             assert done.returncode == 0, done.stderr

@@ -7,7 +7,7 @@
 const EVERY_MS = 1000;
 
 /**
- * What hartwell.debugger.panel.look gives.
+ * What hartwell.debugger.panel.show gives.
  * @typedef {object} Look
  * @property {number} hart
  * @property {string} state
@@ -159,7 +159,7 @@ export class DebugPanel extends HTMLElement {
     const address = /^(0x[0-9a-f]+|\d+)$/i.test(this.#address) ? this.#address : "None";
     try {
       const look = await this.page.supervisor.python(
-        `__import__("hartwell.debugger.panel").debugger.panel.look(machine, ${this.#hart}, ${address}) if machine and machine.alive else None`,
+        `await __import__("hartwell.debugger.panel").debugger.panel.show(machine, ${this.#hart}, ${address}) if machine and machine.alive else None`,
       );
       if (look) this.#draw(look);
       else this.#find('[data-name="stop"]').textContent = "No machine runs.";

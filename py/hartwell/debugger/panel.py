@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hartwell.debugger.points import Point
 from hartwell.errors import BadAddress, HartwellError
+from hartwell.files import MOUNT
 from hartwell.isa.disassemble import disassemble
 from hartwell.isa.registers import X_NAMES
 
@@ -17,7 +20,22 @@ if TYPE_CHECKING:
 AFTER = 64  # bytes of code from pc on
 ROWS, ROW = 12, 8
 STACK_WORDS = 16
+_asked: weakref.WeakKeyDictionary[Machine, set[str]] = weakref.WeakKeyDictionary()  # sources that were looked for
 SHOWN_CSRS = ("mstatus", "satp", "stvec", "sepc", "scause", "stval", "mip", "mie", "mepc", "mcause", "time")
+
+
+async def show(machine: Machine, hart: int = 0, address: int | None = None) -> dict[str, Any]:
+    """As `look`, after sources were read that lie in the shared folder, where they
+    were compiled in it."""
+    if machine.state == "paused":
+        hart = min(max(hart, 0), len(machine.harts) - 1)
+        path, _ = machine.symbols.place(machine.harts[hart].pc, _task(machine, hart))
+        asked = _asked.setdefault(machine, set())
+        if path.startswith(f"{MOUNT}/") and path not in asked:
+            asked.add(path)
+            with suppress(HartwellError):
+                machine.symbols.add_source((await machine.files.read(path)).decode("utf-8", "replace"), path)
+    return look(machine, hart, address)
 
 
 def look(machine: Machine, hart: int = 0, address: int | None = None) -> dict[str, Any]:

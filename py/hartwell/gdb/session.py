@@ -103,8 +103,12 @@ class Session:
         self._send(packets.encode(data, b"%"))
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Work that goes on between packets and ends with the session."""
-        task = asyncio.ensure_future(work)
+        """Work that goes on between packets and ends with the session, or the machine."""
+        async def done() -> None:
+            with contextlib.suppress(HartwellError):
+                await work
+
+        task = asyncio.ensure_future(done())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -133,7 +137,8 @@ class Session:
             self.beginning = False
             self.reply(b"OK")
         else:
-            self._mode.hit(self.debugger.found())
+            with contextlib.suppress(HartwellError):  # a hart that does not come to rest: it is told of later
+                self._mode.hit(self.debugger.found())
 
     # --- packets ------------------------------------------------------------------------
 

@@ -94,9 +94,11 @@ class _Unit:
     @cached_property
     def name(self) -> str:
         """Of its source, "" where that can't be read."""
+        return self._text("DW_AT_name")
+
+    def _text(self, attribute: str) -> str:
         with suppress(Exception):
-            value = self._unit.get_top_DIE().attributes["DW_AT_name"].value
-            return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+            return _decoded(self._unit.get_top_DIE().attributes[attribute].value)
         return ""
 
     @cached_property
@@ -128,7 +130,7 @@ class _Unit:
     def _rows(self) -> list[tuple[int, tuple[str, int, bool] | None]]:
         rows: list[tuple[int, tuple[str, int, bool] | None]] = []
         with suppress(Exception):  # what was read up to there is kept
-            rows.extend(_rows(self._unit.dwarfinfo.line_program_for_CU(self._unit)))
+            rows.extend(_rows(self._unit.dwarfinfo.line_program_for_CU(self._unit), self._text("DW_AT_comp_dir")))
         rows.sort(key=lambda row: (row[0], row[1] is not None))
         return rows
 
@@ -150,13 +152,14 @@ class _Unit:
             before = place
 
 
-def _rows(program: Any) -> Iterator[tuple[int, tuple[str, int, bool] | None]]:
-    """(address, (path, line, may a statement begin here) or None where code ends)."""
+def _rows(program: Any, home: str) -> Iterator[tuple[int, tuple[str, int, bool] | None]]:
+    """(address, (path, line, may a statement begin here) or None where code ends).
+    home: where the compiler ran."""
     if program is None:
         return
     header = program.header
     first = 0 if header["version"] >= 5 else 1
-    names = [_path(header, entry, first) for entry in header["file_entry"]]
+    names = [_path(header, entry, first, home) for entry in header["file_entry"]]
     for entry in program.get_entries():
         state = entry.state
         if state is None:
@@ -168,9 +171,12 @@ def _rows(program: Any) -> Iterator[tuple[int, tuple[str, int, bool] | None]]:
             yield state.address, (names[index] if 0 <= index < len(names) else "?", state.line, bool(state.is_stmt))
 
 
-def _path(header: Any, entry: Any, first: int) -> str:
+def _path(header: Any, entry: Any, first: int, home: str) -> str:
     folders = header["include_directory"]
     index = entry.dir_index - first
-    folder = folders[index] if 0 <= index < len(folders) else b""
-    name, folder = (part.decode(errors="replace") if isinstance(part, bytes) else str(part) for part in (entry.name, folder))
-    return posixpath.normpath(posixpath.join(folder, name))
+    folder = folders[index] if 0 <= index < len(folders) else b""  # before DWARF 5, 0 is where the compiler ran
+    return posixpath.normpath(posixpath.join(home, _decoded(folder), _decoded(entry.name)))
+
+
+def _decoded(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

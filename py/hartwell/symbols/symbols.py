@@ -115,20 +115,26 @@ class Symbols:
 
     def add_source(self, text: str, name: str) -> None:
         """Gives a source file's text, which DWARF only names, to show lines from.
-        name: `file.c`, or a path whose end is as the compiler was given it."""
-        self._sources[name] = text.splitlines()
+        name: `file.c`, or a path whose end is as the compiler was given it.  The
+        newest that fits is shown."""
+        self._sources = {name: text.splitlines(), **{other: lines for other, lines in self._sources.items() if other != name}}
 
     def source(self, address: int, task: Task | None = None, around: int = 4) -> list[tuple[int, str]]:
         """(number, text) of the lines around the one that an address comes from;
         [] where DWARF or the text is missing."""
+        path, line = self.place(address, task)
+        for name, lines in self._sources.items():
+            if path and (("/" + path).endswith("/" + name.lstrip("/")) or ("/" + name).endswith("/" + path)):
+                first = max(1, line - around)
+                return list(enumerate(lines[first - 1 : line + around], first))
+        return []
+
+    def place(self, address: int, task: Task | None = None) -> tuple[str, int]:
+        """(path as the compiler was given it, line) of an address; ("", 0) without DWARF."""
         for program, offset in self._programs(task, address):
             if place := program.line(address - offset):
-                path = "/" + program.lines.path(address - offset)
-                for name, lines in self._sources.items():
-                    if path.endswith("/" + name.lstrip("/")) or ("/" + name).endswith(path):
-                        first = max(1, place[1] - around)
-                        return list(enumerate(lines[first - 1 : place[1] + around], first))
-        return []
+                return program.lines.path(address - offset), place[1]
+        return "", 0
 
     def _programs(self, task: Task | None, address: int | None = None) -> list[tuple[Program, int]]:
         """What may have DWARF, and how far it was moved: of a task, and what was added."""
