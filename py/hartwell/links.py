@@ -46,10 +46,10 @@ class Links:
 
     @classmethod
     def of(cls, place: Platform, options: dict[str, str]) -> Links:
-        """Those of a machine that wakes: network cards as it was booted with, and
-        the share that this place has."""
-        words = [word for word in options.get("network", "").split(",") if word]
-        return cls(place, network=words if place.relay or "relay" not in words else [])
+        """Those of a machine that wakes: network cards as it was booted with (one for
+        a relay that this place has not stays without its cable), and the share
+        that this place has."""
+        return cls(place, network=[word for word in options.get("network", "").split(",") if word])
 
     @property
     def options(self) -> dict[str, str]:

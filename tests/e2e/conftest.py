@@ -34,7 +34,7 @@ CHROMIUM_ARGUMENTS = [
 ]
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 
-SERVER_SECONDS = 120
+SERVER_SECONDS = 240
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +48,10 @@ def server() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str) -> Iterator[str]:
+def serving(*arguments: str, preboot: bool = False) -> Iterator[str]:
     """A `serve.py` of its own; its address."""
-    command = [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--no-open", "--no-preboot", *arguments]
+    command = [sys.executable, str(ROOT / "serve.py"), "--port", "0", "--no-open", *arguments]
+    command += [] if preboot else ["--no-preboot"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines: queue.Queue[str] = queue.Queue()
     assert process.stdout is not None

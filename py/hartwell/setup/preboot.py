@@ -28,11 +28,14 @@ from hartwell.setup.steps import (
 FOLDER = paths.STATIC / "snapshots"
 SECONDS = 900
 
+# With the page's devices: its share, and a card for its relay, whose cable comes in when the machine wakes there.  Not
+# before all of the guest is up; a systemd says so itself.
 # Asleep, awake and asleep again: the second time it is known which memory a wake touches first.
 SCRIPT = """
 import asyncio
-machine = await Machine.boot({name!r}, show=False, share=None)
+machine = await Machine.boot({name!r}, show=False, network="relay")
 await machine.console.expect(r"(login:|[#$]) $", timeout={seconds})
+await machine.run({up!r}, timeout={seconds})
 await asyncio.sleep(2)
 await machine.hibernate({name!r})
 machine = await Machine.wake({name!r}, show=False)
@@ -40,6 +43,11 @@ machine.console.write("\\r")
 await asyncio.sleep(2)
 await machine.hibernate()
 await Machine.export_snapshot({name!r}, {file!r})
+"""
+UP = """
+for i in $(seq 600); do grep -q " /mnt/host " /proc/mounts && break; sleep 0.1; done
+command -v systemctl >/dev/null && systemctl is-system-running --wait
+true
 """
 
 
@@ -54,7 +62,7 @@ def step() -> Step | None:
     facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     package = Path(__file__).resolve().parents[1]
     key = digest(
-        "preboot 1", name, *facts, c_header(), SCRIPT, digest_files((package / "snapshot").glob("*.py"), package),
+        "preboot 2", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
         digest_files([*(paths.ROOT / "cpu").glob("*.c"), *(paths.ROOT / "cpu").glob("*.h")], paths.ROOT),
     )
     outputs = (FOLDER / "index.json", FOLDER / f"{name}.hartwell")
@@ -65,7 +73,7 @@ def boot(name: str, progress: Progress) -> None:
     """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
     with scratch_folder(FOLDER) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
         file = folder / f"{name}.hartwell"
-        script = SCRIPT.format(name=name, seconds=SECONDS // 2, file=str(file))
+        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, file=str(file))
         command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps({"script": script})]
         environment = {**os.environ, "HARTWELL_DATA": str(data), "HARTWELL_STATIC": str(paths.STATIC)}
         try:
