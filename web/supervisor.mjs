@@ -163,6 +163,9 @@ async function install(pyodide, wheels) {
 
 async function start() {
   const indexURL = new URL("pyodide/", STATIC).href;
+  // While Python comes: a visit begins with a look at what sleeps here, and with a machine.
+  host.store.start();
+  loadCpu().catch(() => {}); // who makes a machine hears of it
   const [{ loadPyodide, version }, wheels] = await Promise.all([import(`${indexURL}pyodide.mjs`), loadWheels()]);
   const began = performance.now();
   const { pyodide, how, saved } = await startPython({

@@ -38,16 +38,21 @@ export class StorageClient {
    * @returns {Promise<any>}
    */
   ask(operation, more = {}, hear = () => {}) {
-    if (!this.#worker) {
-      this.#worker = this.spawn((message) => this.#receive(message));
-      this.#worker.post({ type: "open", ...this.place });
-    }
+    const worker = this.start();
     const id = this.#next++;
-    const worker = this.#worker;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject, hear });
       worker.post({ id, operation, ...more });
     });
+  }
+
+  /** Starts the worker, if none runs: before the first call, where that has time. */
+  start() {
+    if (!this.#worker) {
+      this.#worker = this.spawn((message) => this.#receive(message));
+      this.#worker.post({ type: "open", ...this.place });
+    }
+    return this.#worker;
   }
 
   /** @param {any} message */

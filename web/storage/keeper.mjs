@@ -12,6 +12,7 @@ import { CHUNK, DIGEST, StorageError, ZEROS, hex, names, sha256 } from "./store.
 /** @typedef {import("./zstd.mjs").Zstd} Zstd */
 
 const BATCH = 64; // chunks on their way together: 4 MiB
+const WRITTEN_AT_ONCE = 128; // chunks of a transaction, at least: each waits for the disk
 const LARGEST_CAPTURE = 64 << 20;
 /** The record that counts collections which dropped something. @type {[string, string]} */
 const DROPS = ["store", "drops"];
@@ -102,47 +103,65 @@ export class Keeper {
     const digests = new Uint8Array(DIGEST * list.length);
     const sizes = new Uint32Array(list.length);
     const total = list.reduce((sum, { count }) => sum + count, 0);
-    const raw = new Uint8Array(BATCH * CHUNK);
+    const raw = [0, 1].map(() => new Uint8Array(BATCH * CHUNK));
+    /** Of all that this call has stored. @type {Map<string, number>} */
+    const stored = new Map();
+    /** @type {Map<string, Uint8Array>} */
+    let fresh = new Map();
     let written = 0;
-    let done = 0;
     /** @type {Promise<void>} */
     let writing = Promise.resolve();
-    for (let first = 0; first < list.length; first += BATCH) {
-      const batch = list.slice(first, first + BATCH);
+
+    /** Copies a batch and asks for its digests and what of it is known; both come while this thread compresses the one before. */
+    const look = async (/** @type {number} */ first, /** @type {Uint8Array} */ into) => {
       /** @type {{index: number, plain: Uint8Array}[]} */
       const filled = [];
       let at = 0;
-      for (const [i, { offset, count }] of batch.entries()) {
-        done += count;
+      for (const [i, { offset, count }] of list.slice(first, first + BATCH).entries()) {
         if (isZero(bytes.subarray(offset, offset + count))) continue;
-        const plain = raw.subarray(at, at + count);
+        const plain = into.subarray(at, at + count);
         plain.set(bytes.subarray(offset, offset + count));
         filled.push({ index: first + i, plain });
         at += count;
       }
       const found = await Promise.all(filled.map(({ plain }) => sha256(plain)));
       const keys = found.map(hex);
-      const known = await this.store.sizes(keys);
-      /** @type {Map<string, Uint8Array>} */
-      const fresh = new Map();
+      return { filled, found, keys, known: await this.store.sizes(keys) };
+    };
+    const flush = async () => {
+      const frames = fresh;
+      fresh = new Map();
+      await writing;
+      writing = this.store.put([...frames]).then(() => frames.forEach(letGo));
+      writing.catch(() => {}); // the next round, or the end, hears of it
+    };
+
+    let next = look(0, raw[0]);
+    let done = 0;
+    for (let first = 0; first < list.length; first += BATCH) {
+      const { filled, found, keys, known } = await next;
+      if (first + BATCH < list.length) {
+        next = look(first + BATCH, raw[(first / BATCH + 1) % 2]);
+        next.catch(() => {}); // heard of above, unless something else ends this first
+      }
       for (const [i, { index, plain }] of filled.entries()) {
         digests.set(found[i], DIGEST * index);
-        let size = known[i] ?? fresh.get(keys[i])?.length;
+        let size = known[i] ?? stored.get(keys[i]);
         if (size === undefined) {
           const frame = this.zstd.compress(plain);
           fresh.set(keys[i], frame);
-          size = frame.length;
+          stored.set(keys[i], (size = frame.length));
           written += size;
         }
         sizes[index] = size;
       }
-      await writing;
-      writing = fresh.size ? this.store.put([...fresh]).then(() => fresh.forEach(letGo)) : Promise.resolve();
-      writing.catch(() => {}); // the next round, or the end, hears of it
+      if (fresh.size >= WRITTEN_AT_ONCE) await flush();
+      for (const { count } of list.slice(first, first + BATCH)) done += count;
       report(done, total);
     }
+    if (fresh.size) await flush();
     await writing;
-    letGo(raw);
+    raw.forEach(letGo);
     return { digests, sizes, written };
   }
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hartwell.machine import Machine
 
 KIND = "snapshot"
-ASIDE_BYTES = 48 << 20  # copied in a pause: some ten milliseconds
+ASIDE_BYTES = 32 << 20  # copied in a pause: some ten milliseconds
 ROUNDS = 3  # of storing what changes before the pause
 GARBAGE_BYTES = 64 << 20  # that checkpoints may leave in the store, when later ones have replaced what they wrote
 DRAIN_SECONDS = 0.5  # for requests that a device in Python is at work on
