@@ -32,6 +32,9 @@ class Guest:
     def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop, programs: dict[str, Path]) -> None:
         """programs: as they were built, by name."""
         self.machine, self._loop, self.programs = machine, loop, programs
+        self.boot_calls: Any = None
+        """What was traced and profiled from before the kernel's first instruction to the prompt."""
+        self.boot_profile: Any = None
 
     def __call__(self, work: Callable[[Machine], Any], timeout: float = 120) -> Any:
         """`work(machine)`, awaited when it is a coroutine."""
@@ -79,14 +82,18 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
-    async def boot() -> Machine:
+    async def boot() -> Guest:
         platform = WasmtimePlatform(ROOT / "static" / "cpu.wasm", ROOT / "static")
-        machine = await Machine.boot("shell", harts=2, memory="256M", disks=[image], platform=platform, show=False)
-        await machine.console.expect(r"[#$] $", timeout=BOOT_SECONDS)
-        return machine
+        machine = await Machine.boot("shell", harts=2, memory="256M", disks=[image], platform=platform, show=False, halt=True)
+        guest = Guest(machine, loop, built)
+        profiler = machine.profiler(hz=50)
+        with machine.trace.syscalls(names=["execve"]) as guest.boot_calls:
+            machine.resume()
+            await machine.console.expect(r"[#$] $", timeout=BOOT_SECONDS)
+        guest.boot_profile = profiler.stop()
+        return guest
 
-    machine = asyncio.run_coroutine_threadsafe(boot(), loop).result(BOOT_SECONDS)
-    guest = Guest(machine, loop, built)
+    guest = asyncio.run_coroutine_threadsafe(boot(), loop).result(BOOT_SECONDS)
     try:
         guest.shell("echo 0 > /proc/sys/kernel/kptr_restrict; mkdir -p /root; cd /root; tar x < /dev/vda")
         yield guest

@@ -156,6 +156,14 @@ def test_the_profiler_finds_the_hot_function(guest: Guest) -> None:
         guest(lambda machine: machine.profiler(hz=5000))
 
 
+def test_a_boot_is_seen_from_its_first_instruction(guest: Guest) -> None:
+    """Who listens before there is a kernel knows its tasks as soon as there are any."""
+    first = next(call for call in guest.boot_calls.calls if call.tgid == 1)
+    assert first.text.startswith('execve("/') and len({call.pid for call in guest.boot_calls.calls}) > 10
+    tasks = {stack[0] for stack in guest.boot_profile.stacks}
+    assert any(re.match(r"\S+ 1$", task) for task in tasks) and len(tasks) > 5, tasks
+
+
 def test_a_breakpoint_in_one_process_only(guest: Guest) -> None:
     guest.shell("/root/busy > /tmp/pid & /root/busy > /tmp/other & sleep 0.3")
     pid, other = int(guest.shell("cat /tmp/pid")), int(guest.shell("cat /tmp/other"))

@@ -38,6 +38,7 @@ class Profiler:
         self._harts, self._hz = harts, hz
         self._stacks: Counter[Stack] = Counter()
         self._programs: dict[tuple[int, int], list[Placed]] = {}
+        self._spaces: dict[int, int] = {}  # satp of a task's program
         self._names: dict[int, str] = {}
         self._began, self._seconds = time.monotonic(), 0.0
         self._lost = trace.lost
@@ -71,6 +72,9 @@ class Profiler:
         kernel, user = record.number >> 8 & 0xFF, record.number >> 16 & 0xFF
         satp = record.word(0)
         frames = [record.word(1 + i) for i in range(kernel + user)]
+        if user and self._spaces.get(record.task) != satp:
+            self._spaces[record.task] = satp
+            self._trace.forget(record.task)  # it has called execve
         task = self._trace.comm(record) if record.task else ""
         names = [f"{task or 'pid'} {record.pid}" if record.pid else (task or "no task")]
         placed = self._placed(record, satp) if user else []

@@ -31,8 +31,9 @@ class Wish:
 class Recorder:
     """One for each machine.  Off, it costs nothing; nobody who listens: off."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, core: Core, at_drain: Callable[[], None] = lambda: None) -> None:
+        """`at_drain` is called whenever the rings are about to be read."""
+        self._core, self._at_drain = core, at_drain
         self._wishes: list[Wish] = []
         self._pump: asyncio.Task[None] | None = None
         self._early: list[Record] = []  # taken, and later than what other harts' rings had then
@@ -73,6 +74,7 @@ class Recorder:
         What happens meanwhile is in the rings that are read last and not in the
         first, so it waits for the next time, unless `all_of_it` is wanted.
         """
+        self._at_drain()
         now = self._core.call("machine_clock")
         found, self._early = self._early, []
         for hart in range(self._core.plan.harts):

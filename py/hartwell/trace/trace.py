@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from types import TracebackType
 
 from hartwell.errors import BadAddress, BadConfiguration, HartwellError, NotSupported
 from hartwell.linux import Linux
+from hartwell.linux.kernel import Kernel
 from hartwell.platform import Core
 from hartwell.trace import names as words
 from hartwell.trace.export import chrome
@@ -28,6 +30,7 @@ from hartwell.trace.syscalls import Syscall, begun, returned
 from hartwell.trace.table import by_name, calls
 
 KINDS = ("syscalls", "traps", "interrupts", "switches", "devices")
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 20.0  # between two looks for a kernel that is not there yet
 MOST = 200_000  # events that a session keeps; the oldest go first
 _CLONES = {"clone", "clone3"}
 _EXECS = {"execve", "execveat"}
@@ -213,8 +216,10 @@ class Trace:
     """What harts do, noted while somebody asks for it; nothing costs anything otherwise."""
 
     def __init__(self, core: Core, linux: Linux) -> None:
-        self.recorder = Recorder(core)
+        self.recorder = Recorder(core, self._follow)
         self._linux = linux
+        self._kernel: Kernel | None = None  # whose conventions the core was told
+        self._search, self._pause = 0.0, 0.0
         self._names: dict[int, tuple[int, str]] = {}
 
     def syscalls(self, pid: int | None = None, names: Iterable[str] | str | None = None, *, follow: bool = False) -> Session:
@@ -308,9 +313,25 @@ class Trace:
 
     def prepare(self) -> None:
         """Tells the core where this Linux keeps things; without Linux, that it has none."""
+        self._kernel = None
         try:
             kernel = self._linux.kernel
             entry = kernel.kallsyms.named("handle_exception")[0]
             self.recorder.conventions(kernel.offset("task_struct", "pid"), (entry.address, entry.address + entry.size))
+            self._kernel = kernel
         except (NotSupported, BadAddress, IndexError):
             self.recorder.conventions(0, (0, 0))
+
+    def _follow(self) -> None:
+        """Whoever listens from the first instruction on meets a kernel later, after a
+        reset perhaps another one.  A search takes a moment: each waits longer."""
+        if self._kernel and self._kernel.current:
+            return
+        now = time.monotonic()
+        if self._kernel:
+            self._pause = 0.0
+        elif now < self._search:
+            return
+        self.prepare()
+        self._pause = min(2 * self._pause + FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        self._search = time.monotonic() + self._pause
