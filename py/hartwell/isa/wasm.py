@@ -239,7 +239,13 @@ class _Compiler:
 
     def _sign_extend(self, kind: str, node: Node) -> None:
         """(int64_t)(intN_t)node without a detour through 32 bits."""
-        have = self.value(node)
+        if kind == "i32" and node[:2] == ("binary", "+") and node[3] == ("cast", "u32", ("name", "IMM")):
+            self.value_as(node[2], "u64")  # bits from 32 on don't matter, and a small constant is an operand
+            self.value_as(("name", "IMM"), "u64")
+            self.op(0x7C)
+            have = "u64"
+        else:
+            have = self.value(node)
         if have.endswith("32"):
             if kind != "i32":
                 self.op({"i8": 0xC0, "i16": 0xC1}[kind])
