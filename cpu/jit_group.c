@@ -71,6 +71,12 @@ static void follow(struct Value *value, const struct JitInsn *n, uint32_t k)
         value[__builtin_ctz(writes)] = made;
 }
 
+/* Can the block look up what lies around the value when it begins, and keep it from turn to turn? */
+static bool may_look_ahead(const struct JitBlock *b, uint32_t value)
+{
+    return b->tight && (b->loop || b->itself) && value < VALUES_MADE && !(b->leaping >> value & 1);
+}
+
 static void find_groups(struct Emit *e, const struct JitBlock *b)
 {
     struct Value value[32];
@@ -83,9 +89,11 @@ static void find_groups(struct Emit *e, const struct JitBlock *b)
         const struct JitInsn *n = &e->r->insns[b->first + k % b->count];
         if (n->kind == KIND_CSR) /* may change which tables are looked at */
             since = e->group_count;
-        bool apart = registry_ungrouped(e->r->page[n->at >> 12]);
-        if (plain(n) && n->i.rs1 && (b->tight || !apart))
-            join_group(e, &value[n->i.rs1], n, k, apart && !b->tight ? e->group_count : since, b->tight ? PAGE_SPAN : GROUP_SPAN);
+        if (plain(n) && n->i.rs1) {
+            const struct Value *v = &value[n->i.rs1];
+            bool alone = !may_look_ahead(b, v->of) && registry_ungrouped(e->r->page[n->at >> 12]);
+            join_group(e, v, n, k, alone ? e->group_count : since, b->tight ? PAGE_SPAN : GROUP_SPAN);
+        }
         follow(value, n, k);
     }
 }
@@ -110,7 +118,7 @@ static void plan_block(struct Emit *e, const struct JitBlock *b, bool make)
     uint32_t host = L_HOST;
     for (uint32_t k = 0; k < e->group_count; k++) {
         struct Group *g = &e->groups[k];
-        g->ahead = b->tight && (b->loop || b->itself) && g->value < VALUES_MADE && !(b->leaping >> g->value & 1);
+        g->ahead = may_look_ahead(b, g->value);
         if ((g->count > 1 || g->ahead) && host < L_HOST + GROUP_HOSTS)
             g->host = (uint8_t)host++;
         g->ahead &= g->host != 0;

@@ -274,6 +274,8 @@ class _Compiler:
             self.value_as(left, kind)
             self.op(0x50 if wide else 0x45)
             return "i32"
+        if shift and right[:2] == ("binary", "&") and right[3][:2] == ("num", 63 if wide else 31):
+            right = right[2]  # Wasm's shifts take their distance modulo the width
         self.value_as(left, kind)
         self.value_as(right, "u64" if wide else "u32") if shift else self.value_as(right, kind)
         self.op((_OPCODES.get(operator) or _OPCODES[kind[0].replace("i", "s") + operator])[wide])
