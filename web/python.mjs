@@ -45,6 +45,8 @@ const WARM_UP = `
 import asyncio, base64, code, io, json, random, re, struct, traceback
 import elftools.elf.elffile, pyte
 import hartwell.supervisor, hartwell.platform.javascript
+import hartwell.snapshot.structures
+hartwell.snapshot.structures.prepare()
 `;
 
 /**

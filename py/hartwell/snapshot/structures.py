@@ -71,6 +71,12 @@ def restore(core: Core, structures: dict[str, bytes], described: Description) ->
         core.write(base, image)
 
 
+def prepare() -> None:
+    """Works out what a wake needs and every wake has alike, for a Python that is kept with it."""
+    for kind in ("Machine", "Hart"):
+        _runs(kind)
+
+
 def _moves(kind: str, described: Description) -> Iterator[tuple[int, int, int]]:
     """Of each field that both have: where it is here, where there, and bytes."""
     theirs = places(kind, described)
