@@ -88,6 +88,30 @@ def test_python_runs_scripts(debian: Tab) -> None:
     assert run(debian, f'python3 -c "{script}"') == '{"sum": 4950, "version": 3}\n'
 
 
+FRAMES = """
+import re, struct, subprocess
+found = []
+for _ in range(2):
+    one = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    one.stdin.write(b"x"); one.stdin.flush(); one.stdout.read(1)
+    maps = open(f"/proc/{one.pid}/maps").read()
+    start = int(re.search(r"^([0-9a-f]+)-.* r-xp .*/libc.so.6$", maps, re.M)[1], 16)
+    with open(f"/proc/{one.pid}/pagemap", "rb") as file:
+        file.seek(start // 4096 * 8)
+        pages = struct.unpack("<256Q", file.read(2048))
+    found.append([page & (1 << 55) - 1 if page >> 63 else 0 for page in pages])
+both = [(a, b) for a, b in zip(*found) if a and b]
+print(sum(a == b for a, b in both), sum(a != b for a, b in both))
+"""
+
+
+def test_a_shared_library_is_in_memory_once(debian: Tab) -> None:
+    """Two processes have the same page frames of the C library's code (/proc/PID/pagemap)."""
+    debian.python(f"await machine.files.write('/tmp/frames.py', {FRAMES!r}.encode())")
+    same, other = map(int, run(debian, "python3 /tmp/frames.py").split())
+    assert same > 10 and other == 0
+
+
 def test_all_units_are_up(debian: Tab) -> None:
     assert run(debian, "systemctl is-system-running --wait").strip() == "running"
 
