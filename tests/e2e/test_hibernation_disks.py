@@ -85,6 +85,8 @@ copies = [await Machine.wake("desk", fork=True, show=False) for _ in range(2)]
 for number, copy in enumerate(copies):
     await out(copy, f"echo {number} > /mnt/own; head -c 3000000 /dev/urandom > /mnt/noise; sync")
 told["copies"] = [await out(copy, FORGET + "cd /mnt; cat file own") for copy in copies]
+for copy in copies:
+    await copy._saver.stream  # then their records are there
 store = platform.current().store
 told["scratch"] = len(await store.records("scratch"))
 await copies[0].hibernate("copy")
