@@ -97,7 +97,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     try:
         guest.shell("echo 0 > /proc/sys/kernel/kptr_restrict; mkdir -p /root; cd /root; tar x < /dev/vda")
         # The prompt comes before the last module has: tests compare two looks at the same things.
-        guest.shell("while grep -qxE 'modprobe|join-host' /proc/[0-9]*/comm || grep -qv ' Live ' /proc/modules; do "
+        guest.shell("until grep -q '^vmw_vsock_virtio_transport .* Live ' /proc/modules && ! grep -qv ' Live ' /proc/modules; do "
                     "sleep 0.2; done")
         yield guest
     finally:

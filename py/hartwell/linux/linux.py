@@ -21,7 +21,7 @@ from hartwell.linux.kernel import Kernel
 from hartwell.linux.tasks import Mapping, Task
 from hartwell.memory import Memory
 from hartwell.symbols.frames import Rule
-from hartwell.symbols.modules import module_symbols
+from hartwell.symbols.modules import module_symbols, settled
 from hartwell.symbols.program import Program
 from hartwell.symbols.table import Symbol, SymbolTable, describe
 
@@ -171,7 +171,10 @@ class Linux:
         kernel = self.kernel
         newest = kernel.u64(kernel.address("modules"))
         if self._modules is None or self._modules[0] != newest:
-            self._modules = (newest, module_symbols(kernel))
+            found = module_symbols(kernel)
+            if not settled(kernel):
+                return found  # to be looked for again
+            self._modules = (newest, found)
         return self._modules[1]
 
     def symbol(self, address: int) -> Symbol | None:

@@ -26,6 +26,15 @@ def module_symbols(kernel: Kernel) -> SymbolTable:
     return SymbolTable(found)
 
 
+def settled(kernel: Kernel) -> bool:
+    """Has no module its initialisation's symbols any more?  Until then what
+    module_symbols says of it changes."""
+    own, core = kernel.offset("module", "kallsyms"), kernel.offset("module", "core_kallsyms")
+    return all(
+        kernel.u64(module + own) == module + core for module in kernel.list(kernel.address("modules"), "module", "list")
+    )
+
+
 def _symbols(kernel: Kernel, module: int) -> Iterator[Symbol]:
     name = kernel.space.text(module + kernel.offset("module", "name"), 56)
     table = kernel.field(module, "module", "kallsyms")
