@@ -106,7 +106,7 @@ async def wake_machine(
     guard = await store.begin()  # nobody drops a chunk that is still to come
     try:
         if move and await in_use(str(name), place):
-            await moving.ask(str(name))
+            await moving.ask((await read_manifest(store, str(name))).identity, str(name))
         machine = await _woken(kind, name, lazy=lazy, fork=fork, show=show, place=place)
     except BaseException:
         await store.end(guard)

@@ -5,8 +5,8 @@ As in live migration (Clark et al., "Live Migration of Virtual Machines", NSDI
 round, until little is left; then it stands still, the rest is stored, and the
 other tab wakes it lazily.  Both tabs have one store, so nothing else moves.
 
-Tabs speak over a channel of the origin: {"what": "move", "name", "by"} asks
-whoever runs the machine, {"what": "moved", "by", "error"} answers.
+Tabs speak over a channel of the origin: {"what": "move", "identity", "name",
+"by"} asks whoever runs the machine, {"what": "moved", "by", "error"} answers.
 """
 
 from __future__ import annotations
@@ -41,37 +41,38 @@ def listen(kind: type[Machine], place: Platform) -> None:
                 answer.set_result(str(message.get("error", "")))
         elif message.get("what") == "move":
             machine = kind.shown
-            if machine is not None and machine.alive and machine.name == message.get("name") and machine._locked:
-                task = asyncio.ensure_future(_give(machine, str(message.get("by"))))
+            # By identity: a save that ran at the same time may have given it another name.
+            if machine is not None and machine.alive and machine._locked and machine._saver.identity == message.get("identity"):
+                task = asyncio.ensure_future(_give(machine, str(message.get("name")), str(message.get("by"))))
                 _tasks.add(task)
                 task.add_done_callback(_tasks.discard)
 
     _send = place.channel(heard)
 
 
-async def _give(machine: Machine, by: str) -> None:
+async def _give(machine: Machine, name: str, by: str) -> None:
     error = ""
     try:
         for _ in range(ROUNDS):
-            await machine.checkpoint()
+            await machine.checkpoint(name)
             if machine._saver.changed <= LITTLE_BYTES:
                 break
-        await machine.hibernate()
+        await machine.hibernate(name)
     except HartwellError as trouble:  # it goes on here
         error = str(trouble)
     if _send is not None:
         _send({"what": "moved", "by": by, "error": error})
 
 
-async def ask(name: str) -> None:
-    """The tab that runs the machine called `name` puts it to sleep, for this one
+async def ask(identity: str, name: str) -> None:
+    """The tab that runs the machine puts it to sleep, for this one
     to wake.  MachineInUse when it can't, or when none answers."""
     if _send is None:
         raise MachineInUse(f"{name!r} runs elsewhere, and from there machines do not move; put it to sleep there")
     by = str(uuid.uuid4())
     answer = _waiting[by] = asyncio.get_running_loop().create_future()
     try:
-        _send({"what": "move", "name": name, "by": by})
+        _send({"what": "move", "identity": identity, "name": name, "by": by})
         error = await asyncio.wait_for(answer, SECONDS)
     except (TimeoutError, asyncio.TimeoutError):
         raise MachineInUse(f"{name!r} runs elsewhere, and who has it does not answer; put it to sleep there") from None
