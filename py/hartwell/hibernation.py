@@ -55,6 +55,11 @@ async def checkpoint(machine: Machine, name: str | None) -> None:
 
 
 async def _take(machine: Machine, name: str | None, *, end: bool) -> None:
+    async with machine._saver.naming:  # else a save without a name, behind one that gives it, would give the old one
+        await _take_as(machine, name, end=end)
+
+
+async def _take_as(machine: Machine, name: str | None, *, end: bool) -> None:
     if not machine.alive:
         raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
     place = machine._platform

@@ -171,8 +171,9 @@ class Linux:
         kernel = self.kernel
         newest = kernel.u64(kernel.address("modules"))
         if self._modules is None or self._modules[0] != newest:
+            keep = settled(kernel)  # asked first: what settles while it is read was read before
             found = module_symbols(kernel)
-            if not settled(kernel):
+            if not keep or kernel.u64(kernel.address("modules")) != newest:
                 return found  # to be looked for again
             self._modules = (newest, found)
         return self._modules[1]

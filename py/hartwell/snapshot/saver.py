@@ -53,7 +53,7 @@ class Saver:
         self._drops = -1  # collections that had dropped something when it was last looked
         self._garbage = 0  # bytes written since the last collection: so much at most is of no more use
         self._unsaved: set[int] = set()  # chunks of RAM that differ from what is stored
-        self.busy = asyncio.Lock()
+        self.busy, self.naming = asyncio.Lock(), asyncio.Lock()
         values = machine._core.plan.values
         self._places = {
             "ram": (values["ram_offset"], machine._core.plan.ram_bytes),
