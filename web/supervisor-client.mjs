@@ -7,6 +7,7 @@
 
 const SIGINT = 2;
 const BUSY_MS = 250; // a supervisor that has not read a message by then is in a Python loop
+const AGAIN_MS = 1000; // and one that has not by then is in it still
 
 /** An error that Python raised. */
 export class PythonError extends Error {
@@ -138,7 +139,12 @@ export class Supervisor extends EventTarget {
   /** Ends what the Python console runs: with CancelledError where it awaits, else with KeyboardInterrupt. */
   interrupt() {
     this.#post({ type: "interrupt" });
-    const busy = setTimeout(() => this.#interrupt && Atomics.store(this.#interrupt, 0, SIGINT), BUSY_MS);
+    const signal = () => {
+      if (this.#interrupt) Atomics.store(this.#interrupt, 0, SIGINT);
+      // One in ten is taken and comes to nothing (seen with Pyodide 314 in `while True: pass`).
+      busy = setTimeout(signal, AGAIN_MS);
+    };
+    let busy = setTimeout(signal, BUSY_MS);
     this.addEventListener("interrupted", () => clearTimeout(busy), { once: true });
   }
 
