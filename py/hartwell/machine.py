@@ -240,7 +240,8 @@ class Machine(Replayable, Inspection, GdbPort):
         when there is nothing to pause.
         """
         self._need_alive("paused")
-        self._halt()
+        if not self._saver.wish(paused=True):
+            self._halt()
         self._tell()
 
     def _halt(self) -> None:
@@ -265,7 +266,8 @@ class Machine(Replayable, Inspection, GdbPort):
     def resume(self) -> None:
         """Goes on after pause()."""
         self._need_alive("resumed")
-        self._go()
+        if not self._saver.wish(paused=False):
+            self._go()
         self._counted = (time.monotonic(), statistics.instructions(self._core))
         self._tell()
 

@@ -201,3 +201,48 @@ def test_a_checkpoint_is_one_moment(tmp_path: Path) -> None:
     told = run_in_node(EXACT, tmp_path)
     assert told.pop("queues") >= 4
     assert told == {"ended in the pause": True, "begun again": 1, "unequal": [], "goes on": "100\n", "the other too": "100\n"}
+
+
+WISHES = PRELUDE + """
+machine = await Machine.boot(show=False)
+await machine.console.expect(r"# $", timeout=200)
+store = platform.current().store
+save = store.save
+
+def while_it_stands(work):
+    "Has work() called in the midst of the next checkpoint, when the machine stands still for it."
+    async def saves(*arguments, **more):
+        if machine._saver._stands:
+            work()
+            told.setdefault("stood", []).append(machine._core.load(field("Machine.running_harts").offset))
+        return await save(*arguments, **more)
+    store.save = saves
+
+saving = asyncio.ensure_future(machine.checkpoint("desk"))
+while not machine._saver.busy.locked():
+    await asyncio.sleep(0)
+machine.pause()  # it has begun, and still stores what changed while the guest runs
+await saving
+told["paused before"] = machine.state
+machine.resume()
+while_it_stands(machine.pause)
+await machine.checkpoint()
+told["paused in it"] = machine.state
+while_it_stands(machine.resume)
+await machine.checkpoint()
+told["resumed in it"] = machine.state
+store.save = save
+await machine.checkpoint()
+told["as it was"] = machine.state
+told["works"] = (await machine.run("echo yes")).stdout
+await machine.close()
+""" + END
+
+
+def test_a_pause_while_it_is_saved_stays_one(tmp_path: Path) -> None:
+    """The machine stands still for a snapshot, too; who pauses or resumes it then is heard afterwards."""
+    told = run_in_node(WISHES, tmp_path)
+    assert told == {
+        "paused before": "paused", "paused in it": "paused", "resumed in it": "running", "as it was": "running",
+        "stood": [0, 0], "works": "yes\n",
+    }

@@ -54,6 +54,8 @@ class Saver:
         self._garbage = 0  # bytes written since the last collection: so much at most is of no more use
         self._unsaved: set[int] = set()  # chunks of RAM that differ from what is stored
         self.busy, self.naming = asyncio.Lock(), asyncio.Lock()
+        self._stands = False  # does the machine stand still for a snapshot?
+        self._stays = False  # and does it stay so afterwards?
         values = machine._core.plan.values
         self._places = {
             "ram": (values["ram_offset"], machine._core.plan.ram_bytes),
@@ -87,7 +89,6 @@ class Saver:
             machine = self._machine
             if not machine.alive:
                 raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
-            paused = machine.state == "paused"
             self.written = 0
             shown = await self._terminal()
             async with saving(store):
@@ -96,12 +97,11 @@ class Saver:
                     await asyncio.wait([self.stream])  # what came from a file must be here to be stored
                 await self._before(store, end, report)
                 try:
-                    manifest = await self._in_pause(store, name, end, paused, shown, report)
+                    manifest = await self._in_pause(store, name, end, shown, report)
                 except BaseException:
                     if not machine._closing:
                         self._hold(False)
-                    if not paused and machine.alive:
-                        machine._go()
+                    self._go_on()
                     raise
             self._garbage += self.written
             if self._garbage > GARBAGE_BYTES:
@@ -142,14 +142,13 @@ class Saver:
             self.written += await self._store_ram(store, report)
 
     async def _in_pause(
-        self, store: Store, name: str, end: bool, paused: bool, shown: tuple[int, str, str] | None, report: Report | None
+        self, store: Store, name: str, end: bool, shown: tuple[int, str, str] | None, report: Report | None
     ) -> Manifest:
         machine, core = self._machine, self._machine._core
         # Drawing the screen takes Python longer than all of the pause.
         screen = machine.console.text() if shown is None else shown[2]
         began = time.perf_counter()
-        if not paused:
-            machine._halt()
+        self._stand_still()
         if core.load(_STOP_REASON):
             raise MachineStopped("the machine stopped before it could be saved")
         await self._drain(0.03 if not end else DRAIN_SECONDS)
@@ -157,7 +156,7 @@ class Saver:
         # From here on nothing moves: not what comes from outside, nor what ends in Python while this waits below.
         self._hold(True)
         self._take_dirty()
-        manifest = self._manifest(name, paused)
+        manifest = self._manifest(name, self._stays)
         if shown is not None:
             machine.console.transcript.rebase(*shown[:2])
         manifest.console = machine.console.saved(screen)
@@ -168,8 +167,7 @@ class Saver:
             if end:
                 return
             self._hold(False)
-            if not paused:
-                machine._go()
+            self._go_on()
             self.pause_seconds = time.perf_counter() - began
 
         aside = not end and sum(count for _, count in [*others, *ram]) <= ASIDE_BYTES + (8 << 20)
@@ -202,6 +200,29 @@ class Saver:
             agent={"kind": request.agent, **machine._agent.saved()} if machine._agent else {},
             order=self.order, paused=paused, time=time.time(),
         )
+
+    # --- whose pause it is ------------------------------------------------------
+
+    def _stand_still(self) -> None:
+        """The machine is paused for what follows, until _go_on()."""
+        self._stays = self._machine.state == "paused"
+        self._stands = True
+        if not self._stays:
+            self._machine._halt()
+
+    def _go_on(self) -> None:
+        """It is again what it was, or what a person wished meanwhile."""
+        if self._stands:
+            self._stands = False
+            if not self._stays and self._machine.alive:
+                self._machine._go()
+
+    def wish(self, paused: bool) -> bool:
+        """Somebody pauses or resumes the machine.  While it stands still for a
+        snapshot that is kept for afterwards (True); else it is for now (False)."""
+        if self._stands:
+            self._stays = paused
+        return self._stands
 
     # --- chunks ---------------------------------------------------------------
 
