@@ -12,7 +12,7 @@ Fixed part (same for every machine):
     0x0012_0000  struct Hart [8]       (HART_BASE, HART_STRIDE each)
     0x0020_0000  C stacks, one per hart and one for the supervisor (STACK_BASE)
     0x0030_0000  rings and device areas (RING_BASE)
-    0x0040_0000  variable part, planned by `plan_memory` for a RAM size and a
+    0x0040_0000  variable part, planned by `memory_plan.py` for a RAM size and a
                  number of harts; its offsets stand in struct Machine
 
 Field types: u8 u16 u32 u64 f64, or the name of a structure above; a count
@@ -24,8 +24,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-
-from hartwell.errors import BadConfiguration
 
 LAYOUT_VERSION = 1
 PAGE = 4096
@@ -486,7 +484,8 @@ class Struct:
     fields: dict[str, Slot]
 
 
-def _align(value: int, to: int) -> int:
+def aligned(value: int, to: int) -> int:
+    """The next multiple of `to`, a power of two."""
     return (value + to - 1) & -to
 
 
@@ -497,11 +496,11 @@ def _compute() -> dict[str, Struct]:
         for field in fields:
             kind, count = field[1], (field[2] if len(field) == 3 else 1)
             size, own = (_SCALARS[kind],) * 2 if kind in _SCALARS else (done[kind].size, done[kind].align)
-            offset = _align(offset, own)
+            offset = aligned(offset, own)
             slots[field[0]] = Slot(offset, kind, size, count)
             offset += size * count
             align = max(align, own)
-        done[name] = Struct(name, _align(offset, align), align, slots)
+        done[name] = Struct(name, aligned(offset, align), align, slots)
     return done
 
 
@@ -533,84 +532,6 @@ def field(path: str, *indexes: int) -> Slot:
         base += slot.offset + index * slot.size
         kind = slot.type
     return Slot(base, slot.type, slot.size, slot.count)
-
-
-@dataclass(frozen=True)
-class MemoryPlan:
-    """Offsets of one machine's variable part, in bytes of linear memory."""
-
-    harts: int
-    ram_bytes: int
-    values: dict[str, int]
-
-    @property
-    def total_bytes(self) -> int:
-        return self.values["total_bytes"]
-
-    @property
-    def wasm_pages(self) -> int:
-        return self.total_bytes // 65536
-
-
-def plan_memory(ram_bytes: int, harts: int, blob_bytes: int = 0) -> MemoryPlan:
-    """Lays out the variable part for `ram_bytes` of guest RAM and `harts`.
-
-    Raises BadConfiguration when it cannot fit wasm32's 4 GiB.
-    """
-    if not 1 <= harts <= MAX_HARTS:
-        raise BadConfiguration(f"harts: {harts} asked for, 1 to {MAX_HARTS} can be had")
-    if ram_bytes % PAGE or ram_bytes < 1 << 20:
-        raise BadConfiguration(
-            f"memory: {ram_bytes} bytes; it must be a multiple of {PAGE} and at least 1M"
-        )
-    for host_bits in range(24, 33):
-        values = _plan(ram_bytes, harts, blob_bytes, host_bits - 12 + 1)
-        if values["total_bytes"] <= 1 << host_bits and values["total_bytes"] <= 65535 * 65536:
-            return MemoryPlan(harts, ram_bytes, values)
-    raise BadConfiguration(
-        f"memory: {ram_bytes >> 20}M of RAM with {harts} harts needs more than the 4 GiB "
-        "that one WebAssembly memory can have; ask for less memory or fewer harts"
-    )
-
-
-def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[str, int]:
-    pages = ram_bytes // PAGE
-    at = VARIABLE_BASE
-    values = {"tlb_bits": tlb_bits}
-
-    def area(name: str, size: int, each: bool = False) -> None:
-        nonlocal at
-        size = _align(size, PAGE)
-        values[f"{name}_offset"] = at
-        if each:
-            values[f"{name}_stride"] = size
-        at += size * (harts if each else 1)
-
-    area("page_flags", pages)
-    area("page_gen", 4 * pages)
-    area("code_ring", 4 * CODE_RING_ENTRIES)
-    area("chunk_dirty", -(-ram_bytes // SNAPSHOT_CHUNK))
-    area("fetch", 16 * FETCH_TLB_ENTRIES, each=True)
-    area("journal", 4 * JOURNAL_ENTRIES * TLB_SETS * 4, each=True)
-    area("slot_map", 2 * pages + (4 + 4 + 1) * DECODE_SLOTS, each=True)
-    area("decode", DECODE_SLOTS * DECODE_ENTRIES * DECODE_ENTRY_BYTES, each=True)
-    area("tlb", (8 << tlb_bits) * TLB_SETS * 2, each=True)
-    area("net", NET_CARDS * NET_AREA)
-    area("jit_regions", LAYOUT["JitRegion"].size * JIT_REGIONS)
-    area("jit_hash", 4 * JIT_HASH)
-    area("jit_modules", LAYOUT["JitModule"].size * JIT_MODULES)
-    area("jit_code", JIT_CODE_BYTES)
-    area("jit_hart", LAYOUT["JitHart"].size, each=True)
-    area("jit_counter", 2 * DECODE_SLOTS * DECODE_ENTRIES, each=True)
-    area("trace", TRACE_SLOTS * TRACE_SLOT_BYTES, each=True)
-    area("trace_calls", TRACE_OPEN_CALLS * TRACE_OPEN_CALL_BYTES)
-    area("blob", blob_bytes)
-    values["blob_bytes"] = blob_bytes
-    at = _align(at, 2 << 20)
-    values["ram_offset"] = at
-    values["ram_bytes"] = ram_bytes
-    values["total_bytes"] = _align(at + ram_bytes + PAGE, 65536)
-    return values
 
 
 def c_header() -> str:

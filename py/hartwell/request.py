@@ -16,7 +16,7 @@ from hartwell.disks import Disk, DiskPlan, plan_disk
 from hartwell.elf import read_elf
 from hartwell.errors import BadConfiguration, HartwellError
 from hartwell.images import Image, load_image
-from hartwell.layout import MemoryPlan, plan_memory
+from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob, Platform
 from hartwell.sizes import parse_size
 

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from hartwell.isa.csrs import CSRS
-from hartwell.layout import CONSTANTS, RAM_BASE, field, plan_memory
+from hartwell.layout import CONSTANTS, RAM_BASE, field
+from hartwell.memory_plan import plan_memory
 from hartwell.platform.wasmtime import WasmtimeCore, WasmtimePlatform
 from tests.core.assembler import REGISTERS, Code, assemble
 

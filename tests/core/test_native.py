@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from hartwell.isa import COMPRESSED, INSTRUCTIONS
-from hartwell.layout import LAYOUT, plan_memory
+from hartwell.layout import LAYOUT
+from hartwell.memory_plan import plan_memory
 from hartwell.setup.build import generate_sources, sources
 from tests.native import build
 

@@ -21,7 +21,7 @@ SCRIPT = """
 import os
 from hartwell import platform
 from hartwell.errors import HartwellError
-from hartwell.layout import plan_memory
+from hartwell.memory_plan import plan_memory
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, saving
 
 told = {}
@@ -116,7 +116,7 @@ def test_a_damaged_chunk_in_node(tmp_path: Path) -> None:
 import json
 from hartwell import platform
 from hartwell.errors import SnapshotCorrupt
-from hartwell.layout import plan_memory
+from hartwell.memory_plan import plan_memory
 place = platform.current()
 core = await place.create(plan_memory(4 << 20, 1))
 ram = core.plan.values["ram_offset"]

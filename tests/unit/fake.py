@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hartwell.layout import RAM_BASE, MemoryPlan, plan_memory
+from hartwell.layout import RAM_BASE
+from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob
 
 

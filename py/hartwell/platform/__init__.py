@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hartwell.errors import NotSupported
-from hartwell.layout import MemoryPlan
+from hartwell.memory_plan import MemoryPlan
 
 if TYPE_CHECKING:
     from hartwell.platform.store import Store

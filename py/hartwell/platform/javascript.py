@@ -22,7 +22,8 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.gdb.server import Server
-from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, MemoryPlan
+from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE
+from hartwell.memory_plan import MemoryPlan
 from hartwell.platform import Blob, Core, NetworkWorker, javascript_gdb
 from hartwell.platform.javascript_store import JavaScriptStore, done
 from hartwell.platform.store import Store

@@ -29,7 +29,8 @@ from wasmtime import _ffi as ffi
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.gdb import tcp
 from hartwell.gdb.server import Server
-from hartwell.layout import CONSTANTS, MAX_HARTS, RING_BASE, STACK_BASE, STACK_SIZE, MemoryPlan, field
+from hartwell.layout import CONSTANTS, MAX_HARTS, RING_BASE, STACK_BASE, STACK_SIZE, field
+from hartwell.memory_plan import MemoryPlan
 from hartwell.platform import Blob, Core, NetworkWorker
 from hartwell.platform.store import Store
 from hartwell.platform.wasmtime_disks import DiskThread

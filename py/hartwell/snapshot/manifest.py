@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion
-from hartwell.layout import PAGE, plan_memory
+from hartwell.layout import PAGE
+from hartwell.memory_plan import plan_memory
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS
 from hartwell.snapshot.structures import Description, description
 

@@ -13,7 +13,8 @@ from functools import cache
 from typing import Any
 
 from hartwell.errors import SnapshotCorrupt
-from hartwell.layout import HART_BASE, HART_STRIDE, LAYOUT, MACHINE_BASE, STRUCTS, field, plan_memory
+from hartwell.layout import HART_BASE, HART_STRIDE, LAYOUT, MACHINE_BASE, STRUCTS, field
+from hartwell.memory_plan import plan_memory
 from hartwell.platform import Core
 
 _SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from hartwell.disks import DiskPlan, woken_disk
 from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotCorrupt, SnapshotNotFound
-from hartwell.layout import CONSTANTS, MemoryPlan, plan_memory
+from hartwell.layout import CONSTANTS
 from hartwell.links import Links
+from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob, Core, Platform
 from hartwell.platform.store import CHUNK, Range, Store
 from hartwell.request import Request
