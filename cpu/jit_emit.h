@@ -214,6 +214,8 @@ bool needs_easy_fp(const struct JitInsn *n);
 void need_fp(struct Emit *e);      /* FS dirty and the rest known, or leaves */
 void forget_fp(struct Emit *e);    /* after a call, or a CSR was written */
 void need_fp_on(struct Emit *e);   /* FS not off, or leaves */
+void look_up_fp_flags(struct Emit *e); /* L_FPOK, and fp_limit() by it */
+uint32_t fp_limit(const struct Emit *e); /* local: results below it owe no flag */
 void emit_fp(struct Emit *e, const struct JitInsn *n);
 
 /* The "if" or "br_if" that follows is seldom taken (branch hinting proposal):
