@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,17 +76,18 @@ class Native:
         """Nothing to stop."""
 
 
-class _Serial:
+class _Serial(ABC):
     """A shell at the other end of a line: commands end with a mark that its echo has not."""
 
     name = ""
 
+    @abstractmethod
     def _send(self, text: str) -> None:
-        raise NotImplementedError
+        """Types it."""
 
+    @abstractmethod
     def _wait(self, pattern: str, timeout: float) -> str:
         """The output since the last call, up to and with a match."""
-        raise NotImplementedError
 
     def run(self, command: str, timeout: float = RUN_SECONDS) -> str:
         """What a shell command prints."""

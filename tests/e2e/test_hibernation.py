@@ -53,6 +53,11 @@ def _kill(profile: Path) -> None:
             os.kill(int(entry.name), signal.SIGKILL)
 
 
+def _keep_counting(tab: Tab, seconds: float) -> None:
+    """In the guest, from now on, once every `seconds`; the file has a number at any moment."""
+    tab.run(f"(i=0; while sleep {seconds}; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done) > /dev/null 2>&1 &")
+
+
 def _count(tab: Tab) -> int:
     return int(tab.run("cat /tmp/count"))
 
@@ -61,7 +66,7 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     """A process that counts, an editor with unsaved text, a pipe, a timer and two busy harts."""
     context = launch()
     tab = Tab(context.new_page(), server).boot("?harts=2")
-    tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done) > /dev/null 2>&1 &")
+    _keep_counting(tab, 0.1)
     tab.run("(sleep 20; echo fired >> /tmp/timer) > /dev/null 2>&1 &")
     tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i; done | while read n; do echo $n >> /tmp/got; done) >&- 2>&- &")
     tab.run("(while :; do :; done) > /dev/null 2>&1 & (while :; do :; done) > /dev/null 2>&1 &")
@@ -194,7 +199,7 @@ def test_two_tabs_never_run_one_machine(launch: Launch, server: str) -> None:
 def test_moves_to_another_tab_while_it_runs(launch: Launch, server: str) -> None:
     context = launch()
     one = Tab(context.new_page(), server).boot("?harts=2")
-    one.run("(i=0; while sleep 0.02; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done) > /dev/null 2>&1 &")
+    _keep_counting(one, 0.02)
     one.run("(while :; do head -c 3000000 /dev/urandom > /tmp/noise; done) > /dev/null 2>&1 &")
     one.type("echo typed-$((40+1))\n")
     one.wait_for_screen("typed-41")

@@ -210,16 +210,21 @@ def test_one_gdb_at_a_time(gdb: Gdb, target: Target, program: Path) -> None:
     assert gdb.number("$mtvec") == gdb.number("(unsigned long)&handler")
 
 
+def connect_non_stop(gdb: Gdb, target: Target) -> None:
+    """In non-stop mode from the beginning, with all harts brought to rest."""
+    gdb.do("-gdb-set non-stop on")
+    gdb.do(f"-target-select remote 127.0.0.1:{target.port}")
+    gdb.do("-exec-interrupt --all")
+    for _ in range(100):
+        if "(running)" not in gdb.say("info threads"):
+            break
+
+
 def test_non_stop(target: Target, program: Path) -> None:
     """One hart stands at a breakpoint, the other goes on."""
     gdb = Gdb(program)
     try:
-        gdb.do("-gdb-set non-stop on")
-        gdb.do(f"-target-select remote 127.0.0.1:{target.port}")
-        gdb.do("-exec-interrupt --all")
-        for _ in range(100):
-            if "(running)" not in gdb.say("info threads"):
-                break
+        connect_non_stop(gdb, target)
         gdb.do("-break-insert -p 1 work")
         stop = gdb.go("-exec-continue --all")
         while stop.get("reason") != "breakpoint-hit":
@@ -248,12 +253,7 @@ def test_non_stop(target: Target, program: Path) -> None:
 def test_non_stop_to_the_end(target: Target, program: Path) -> None:
     gdb = Gdb(program)
     try:
-        gdb.do("-gdb-set non-stop on")
-        gdb.do(f"-target-select remote 127.0.0.1:{target.port}")
-        gdb.do("-exec-interrupt --all")
-        for _ in range(100):
-            if "(running)" not in gdb.say("info threads"):
-                break
+        connect_non_stop(gdb, target)
         gdb.do('-data-evaluate-expression "spin=0"')
         stop = gdb.go("-exec-continue --all")
         while stop.get("reason") != "exited-normally":

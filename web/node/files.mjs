@@ -77,14 +77,14 @@ function inWords(error, file) {
  * Writes a file piece by piece; it is whole or not there.
  *
  * @param {string} file
- * @param {(write: (bytes: Uint8Array) => Promise<void>) => Promise<void>} work
+ * @param {(handle: import("node:fs/promises").FileHandle) => Promise<void>} work
  */
-export async function writeAside(file, work) {
+async function writeBy(file, work) {
   const aside = `${file}.${process.pid}.part`;
   const handle = await open(aside, "w").catch((error) => Promise.reject(inWords(error, file)));
   try {
     try {
-      await work(async (bytes) => void (await handle.write(bytes)));
+      await work(handle);
       await handle.sync();
     } finally {
       await handle.close();
@@ -97,28 +97,25 @@ export async function writeAside(file, work) {
 }
 
 /**
+ * @param {string} file whole or not there
+ * @param {(write: (bytes: Uint8Array) => Promise<void>) => Promise<void>} work
+ */
+export function writeAside(file, work) {
+  return writeBy(file, (handle) => work(async (bytes) => void (await handle.write(bytes))));
+}
+
+/**
  * As writeAside, with gaps that take no room on file systems that know holes.
  * @param {string} file
  * @param {(sink: import("../storage/export.mjs").Sink) => Promise<void>} work
  */
-export async function writeSparse(file, work) {
-  const aside = `${file}.${process.pid}.part`;
-  const handle = await open(aside, "w").catch((error) => Promise.reject(inWords(error, file)));
-  try {
-    try {
-      await work({
-        write: async (bytes, offset) => void (await handle.write(bytes, 0, bytes.length, offset)),
-        end: (size) => handle.truncate(size),
-      });
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(aside, file);
-  } catch (error) {
-    await rm(aside, { force: true });
-    throw error instanceof StorageError ? error : inWords(error, file);
-  }
+export function writeSparse(file, work) {
+  return writeBy(file, (handle) =>
+    work({
+      write: async (bytes, offset) => void (await handle.write(bytes, 0, bytes.length, offset)),
+      end: (size) => handle.truncate(size),
+    }),
+  );
 }
 
 /**

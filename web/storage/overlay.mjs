@@ -158,16 +158,7 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
   /** @type {Overlay} */
   const overlay = {
     generation,
-    chunks: () => [...digests].map(([chunk, digest]) => [chunk, digest === ZEROS]),
-    has: (chunk) => digests.has(chunk),
-    read: async (chunk) => {
-      const digest = digests.get(chunk);
-      if (!digest || digest === ZEROS) return null;
-      const place = new Uint8Array(keeper.zstd.largest);
-      const where = source && (await store.sizes([digest]))[0] === undefined ? source : keeper.source;
-      await keeper.load(place.buffer, unhex(digest), [{ offset: 0, count: place.length }], where);
-      return place;
-    },
+    ...listed(keeper, digests, async (digest) => (source && (await store.sizes([digest]))[0] === undefined ? source : keeper.source)),
     async commit(changes) {
       await store.guard(false, async () => {
         await adopt();
@@ -204,15 +195,13 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
 }
 
 /**
- * A frozen list, to be read.
+ * What a list of chunks has, to be read.
  * @param {Keeper} keeper
- * @param {Frozen} frozen
+ * @param {Map<number, string>} digests as they are whenever it is asked
+ * @param {(digest: string) => Promise<import("./keeper.mjs").Source>} [where] a chunk's bytes are
  * @returns {Pick<Overlay, "chunks" | "has" | "read">}
  */
-export function frozenChanges(keeper, frozen) {
-  /** @type {Map<number, string>} */
-  const digests = new Map();
-  unpackInto(digests, frozen.entries);
+function listed(keeper, digests, where = async () => keeper.source) {
   return {
     chunks: () => [...digests].map(([chunk, digest]) => [chunk, digest === ZEROS]),
     has: (chunk) => digests.has(chunk),
@@ -220,10 +209,22 @@ export function frozenChanges(keeper, frozen) {
       const digest = digests.get(chunk);
       if (!digest || digest === ZEROS) return null;
       const place = new Uint8Array(keeper.zstd.largest);
-      await keeper.load(place.buffer, unhex(digest), [{ offset: 0, count: place.length }]);
+      await keeper.load(place.buffer, unhex(digest), [{ offset: 0, count: place.length }], await where(digest));
       return place;
     },
   };
+}
+
+/**
+ * A frozen list, to be read.
+ * @param {Keeper} keeper
+ * @param {Frozen} frozen
+ */
+export function frozenChanges(keeper, frozen) {
+  /** @type {Map<number, string>} */
+  const digests = new Map();
+  unpackInto(digests, frozen.entries);
+  return listed(keeper, digests);
 }
 
 /**

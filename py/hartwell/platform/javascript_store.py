@@ -41,19 +41,8 @@ class JavaScriptStore:
         disks: int = 0, report: Report | None = None,
     ) -> Saved:
         """Stores ranges of linear memory, cut into chunks, and disks."""
-
-        def hear(event: Any) -> None:
-            if event.event == "captured":
-                if captured is not None:
-                    captured()
-            elif report is not None:
-                report(int(event.done), int(event.total))
-
-        listener = create_proxy(hear)
-        try:
+        with _listener(report, captured=captured) as listener:
             saved = await done(self._client.save(_of(core), _flat(ranges), captured is not None, disks, listener))
-        finally:
-            listener.destroy()
         frozen = {
             int(disk.index): FrozenDisk(int(disk.born), int(disk.generation), disk.entries.to_bytes()) for disk in saved.disks
         }
@@ -90,19 +79,8 @@ class JavaScriptStore:
         taken: Callable[[], None] | None = None,
     ) -> Any:
         """Writes a disk as one file."""
-
-        def hear(event: Any) -> None:
-            if event.event == "taken":
-                if taken is not None:
-                    taken()
-            elif report is not None:
-                report(int(event.done), int(event.total))
-
-        listener = create_proxy(hear)
-        try:
+        with _listener(report, taken=taken) as listener:
             return await done(self._client.exportDisk(json.dumps(dict(which)), format, file, listener))
-        finally:
-            listener.destroy()
 
     async def compact_disk(self, which: Mapping[str, Any]) -> int:
         """Drops changes that make no difference to the base."""
@@ -182,9 +160,17 @@ class JavaScriptStore:
 
 
 @contextmanager
-def _listener(report: Report | None) -> Iterator[Any]:
-    """What hears of progress, as JavaScript calls it."""
-    proxy = create_proxy(lambda event: report(int(event.done), int(event.total)) if report else None)
+def _listener(report: Report | None, **others: Callable[[], None] | None) -> Iterator[Any]:
+    """What hears of progress, and of `others` by the names of their events, as JavaScript calls it."""
+
+    def hear(event: Any) -> None:
+        if event.event in others:
+            if (other := others[event.event]) is not None:
+                other()
+        elif report is not None:
+            report(int(event.done), int(event.total))
+
+    proxy = create_proxy(hear)
     try:
         yield proxy
     finally:
