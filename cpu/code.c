@@ -48,7 +48,6 @@ static struct Insn *slot_entries(const struct Hart *h, uint32_t slot)
 }
 
 static uint32_t *page_generation(uint32_t page) { return (uint32_t *)mem_at(MACHINE->page_gen_offset) + page; }
-static uint8_t *page_flags(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
 static uint32_t *code_ring(void) { return (uint32_t *)mem_at(MACHINE->code_ring_offset); }
 
 /* Translations of fetches are of two classes, each with a generation of its own:

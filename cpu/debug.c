@@ -200,7 +200,7 @@ static void mark_ram(uint64_t pa, uint64_t bytes, bool on)
     uint64_t size = MACHINE->ram_bytes, at = pa - RAM_BASE;
     if (at >= size || bytes == 0)
         return;
-    uint8_t *flags = (uint8_t *)mem_at(MACHINE->page_flags_offset);
+    uint8_t *flags = page_flags(0);
     uint64_t last = at + (bytes > size - at ? size - at : bytes) - 1;
     for (uint64_t page = at / 4096; page <= last / 4096; page++)
         if (on)
@@ -280,7 +280,7 @@ EXPORT void debug_changed(uint32_t what)
 
 EXPORT void debug_checkpoint(void)
 {
-    uint8_t *flags = (uint8_t *)mem_at(MACHINE->page_flags_offset);
+    uint8_t *flags = page_flags(0);
     for (uint32_t page = 0; page < MACHINE->ram_bytes / 4096; page++)
         if (flags[page] & PAGE_DIRTY)
             flags[page] &= (uint8_t)~PAGE_DIRTY;

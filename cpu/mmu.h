@@ -76,6 +76,11 @@ bool mmu_translate(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, b
  * to the page of pa?  PMP grain is a page here. */
 bool pmp_allows(const struct Hart *h, uint64_t pa, uint32_t access, uint32_t privilege);
 
+/* Of a page of RAM: PAGE_CODE and its like, for all harts. */
+static inline uint8_t *page_flags(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
+
+/* --- tlb.c ------------------------------------------------------------------ */
+
 void tlb_init(struct Hart *h);
 void tlb_use_set(struct Hart *h, uint32_t set);
 void tlb_flush_all(struct Hart *h);
@@ -83,6 +88,8 @@ void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
 void tlb_drop_writes(struct Hart *h); /* of another hart, too, while it stands still */
 void tlb_note_superpage(struct Hart *h, uint64_t va); /* va's translation is one */
+/* Enters va's page into the present set's table; host: the page's offset in linear memory. */
+void tlb_enter(struct Hart *h, uint64_t va, uint32_t host, bool write, bool global);
 
 /* Takes every page that now holds code out of the write tables.  For a page
  * that was in one, this hart may have written it unseen since it was marked:

@@ -11,13 +11,11 @@
 
 enum { CHUNK_PAGES = SNAPSHOT_CHUNK / 4096 };
 
-static uint8_t *flags_of(uint32_t page) { return (uint8_t *)mem_at(MACHINE->page_flags_offset) + page; }
-
 void ram_all_dirty(void)
 {
     uint32_t pages = (uint32_t)(MACHINE->ram_bytes >> 12);
     for (uint32_t page = 0; page < pages; page++)
-        __atomic_fetch_or(flags_of(page), PAGE_DIRTY, __ATOMIC_SEQ_CST);
+        __atomic_fetch_or(page_flags(page), PAGE_DIRTY, __ATOMIC_SEQ_CST);
 }
 
 /* Begins a new epoch: byte i at chunk_dirty_offset becomes 1 when a page of the
@@ -33,9 +31,9 @@ EXPORT uint32_t dirty_take(void)
     for (uint32_t i = 0; i < m->hart_count; i++)
         tlb_drop_writes(hart_at(i));
     for (uint32_t page = 0; page < pages; page++) {
-        if (!(*flags_of(page) & PAGE_DIRTY))
+        if (!(*page_flags(page) & PAGE_DIRTY))
             continue;
-        __atomic_fetch_and(flags_of(page), (uint8_t)~PAGE_DIRTY, __ATOMIC_SEQ_CST);
+        __atomic_fetch_and(page_flags(page), (uint8_t)~PAGE_DIRTY, __ATOMIC_SEQ_CST);
         found += !chunk[page / CHUNK_PAGES];
         chunk[page / CHUNK_PAGES] = 1;
     }
@@ -48,7 +46,7 @@ EXPORT uint32_t dirty_count(void)
     uint32_t pages = (uint32_t)(MACHINE->ram_bytes >> 12), found = 0;
     for (uint32_t first = 0; first < pages; first += CHUNK_PAGES)
         for (uint32_t page = first; page < pages && page < first + CHUNK_PAGES; page++)
-            if (*flags_of(page) & PAGE_DIRTY) {
+            if (*page_flags(page) & PAGE_DIRTY) {
                 found++;
                 break;
             }
@@ -63,7 +61,7 @@ EXPORT void chunks_absent(void)
     uint32_t pages = (uint32_t)(m->ram_bytes >> 12);
     const uint8_t *chunk = (const uint8_t *)mem_at(m->chunk_dirty_offset);
     for (uint32_t page = 0; page < pages; page++)
-        if (chunk[page / CHUNK_PAGES] && !(__atomic_fetch_or(flags_of(page), PAGE_ABSENT, __ATOMIC_SEQ_CST) & PAGE_ABSENT))
+        if (chunk[page / CHUNK_PAGES] && !(__atomic_fetch_or(page_flags(page), PAGE_ABSENT, __ATOMIC_SEQ_CST) & PAGE_ABSENT))
             atomic_add(&m->absent_pages, 1);
 }
 
@@ -72,7 +70,7 @@ void page_await(struct Hart *h, uint32_t page)
     struct Machine *m = MACHINE;
     struct Snapshot *s = &m->snapshot;
     uint32_t slot = 0, free = 0;
-    if (!(__atomic_load_n(flags_of(page), __ATOMIC_SEQ_CST) & PAGE_ABSENT))
+    if (!(__atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST) & PAGE_ABSENT))
         return;
     if (h)
         atomic_set(&h->page_wanted, page + 1);
@@ -85,7 +83,7 @@ void page_await(struct Hart *h, uint32_t page)
     word_wake(&s->requests);
     for (;;) {
         uint32_t seen = atomic_get(&m->absent_pages);
-        if (!(__atomic_load_n(flags_of(page), __ATOMIC_SEQ_CST) & PAGE_ABSENT) || atomic_get(&m->control) == CONTROL_STOP)
+        if (!(__atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST) & PAGE_ABSENT) || atomic_get(&m->control) == CONTROL_STOP)
             break;
         word_wait(&m->absent_pages, seen, 100000000);
     }
