@@ -9,6 +9,7 @@ import pytest
 from hartwell.platform.wasmtime import WasmtimeCore
 from hartwell.setup import build
 from tests.core import bench
+from tests.core.memory_disk import IMAGE, Memory
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,3 +30,9 @@ def core() -> Iterator[WasmtimeCore]:
 def hart(core: WasmtimeCore) -> bench.Bench:
     """Hart 0 in M mode, PMP open, trap handlers that go nowhere."""
     return bench.Bench(core)
+
+
+@pytest.fixture
+def disk(core: WasmtimeCore) -> Memory:
+    """In slot 1, as its first disk."""
+    return Memory(core, 1, IMAGE)
