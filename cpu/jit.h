@@ -5,7 +5,9 @@
  *   jit_region.c   which instructions belong to a region, and its blocks
  *   jit_flow.c     order, dominators, loops; which registers are live and dirty
  *   jit_emit.c     a region as a structured Wasm function
- *   jit_insn.c     an instruction as Wasm; jit_memory.c, jit_fp.c: those kinds
+ *   jit_insn.c     an instruction as Wasm; jit_memory.c, jit_fp.c (and
+ *                  jit_fp_state.c: what it asks of the hart): those kinds
+ *   jit_group.c    which accesses share a look at the TLB
  *   jit_wasm.h     bytes
  *   jit_help.c     what generated code calls
  *
