@@ -34,7 +34,7 @@ function installer(memory, table) {
   const bytes = new Uint8Array(memory.buffer);
   /** @type {{env: Record<string, WebAssembly.Memory | WebAssembly.Table>}} */
   const imports = { env: { memory } };
-  // The first module asks whether the engine has relaxed SIMD (module_fused in cpu/jit_module.c): "no" is an answer.
+  // The first module asks whether the engine has relaxed SIMD (module_fused in cpu/jit/module.c): "no" is an answer.
   let probing = true;
   let left = mostModules();
   /** @type {(offset: number, count: number, slots: number) => number} */
@@ -43,7 +43,7 @@ function installer(memory, table) {
     probing = false;
     if (left-- <= 0) {
       if (left === -1) console.warn("no more code is translated: this engine keeps what was given up; Node.js 24 does not");
-      return 2; // INSTALL_FULL of cpu/jit_module.h
+      return 2; // INSTALL_FULL of cpu/jit/module.h
     }
     try {
       const own = table();

@@ -3,7 +3,7 @@
 A disk has a base, read in chunks as the guest needs them (a file, an address,
 an image of Hartwell's, bytes, or nothing), and an overlay of the chunks that
 were written: kept in the store under a name, or forgotten with the machine.
-cpu/disk.h has the cache between them, web/storage/disks.mjs its storage side.
+cpu/virtio/disk.h has the cache between them, web/storage/disks.mjs its storage side.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from hartwell.platform import Core
 
 DEFAULT_THRESHOLD = 1200
 MAX_THRESHOLD = 8000
-VISIT = 8  # JIT_VISIT in cpu/jit.h: what a visit adds to a counter of 16 bits
+VISIT = 8  # JIT_VISIT in cpu/jit/jit.h: what a visit adds to a counter of 16 bits
 
 _COUNTERS = [name for name in LAYOUT["Jit"].fields if name.startswith("stat_")]
 

@@ -138,7 +138,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("disk", "u32"),  # block: index of its struct Disk
         ("requests", "u64"), ("errors", "u64"),
     ],
-    # A disk's cache (cpu/disk.h): chunks that are here lie in frames.
+    # A disk's cache (cpu/virtio/disk.h): chunks that are here lie in frames.
     "Disk": [
         ("lock", "u32"),  # taken after the slot's
         ("slot", "u32"),
@@ -162,7 +162,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("misses", "u64"), ("fetched", "u64"), ("evicted", "u64"), ("failures", "u64"),
     ],
     "Frame": [("chunk", "u32"), ("flags", "u32")],  # FRAME_*
-    # --- debugger (cpu/debug.h) ---------------------------------------------
+    # --- debugger (cpu/inspect/debug.h) ---------------------------------------------
     "DebugBreakpoint": [("address", "u64"), ("space", "u64"), ("flags", "u32"), ("pad", "u32")],  # flags: POINT_*
     "DebugWatchpoint": [
         ("address", "u64"), ("size", "u64"), ("space", "u64"),
@@ -194,7 +194,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("breakpoint", "DebugBreakpoint", MAX_BREAKPOINTS),
         ("watchpoint", "DebugWatchpoint", MAX_WATCHPOINTS),
     ],
-    # --- snapshots (cpu/snapshot.c) ------------------------------------------
+    # --- snapshots (cpu/machine/snapshot.c) ------------------------------------------
     "Snapshot": [
         ("generation", "u8", 16),  # vmgenid: new after every wake
         ("requests", "u32"),  # rises with every page that somebody waits for; the storage worker watches it
@@ -241,7 +241,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
     ],
-    # --- traces (cpu/trace.h) ------------------------------------------------
+    # --- traces (cpu/inspect/trace.h) ------------------------------------------------
     "HartTrace": [
         ("head", "u32"), ("tail", "u32"),  # of the hart's ring, in slots; both count up for ever
         ("lost", "u32"), ("seed", "u32"),
@@ -276,7 +276,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("code_ring_offset", "u32"),
         ("chunk_dirty_offset", "u32"),  # u8 per SNAPSHOT_CHUNK of RAM, from dirty_take
         ("blob_offset", "u32"), ("blob_bytes", "u32"),  # disk image in memory
-        ("net_offset", "u32"), ("net_pad", "u32"),  # NET_AREA bytes for each card, see virtio_net.c
+        ("net_offset", "u32"), ("net_pad", "u32"),  # NET_AREA bytes for each card, see cpu/virtio/net.c
         ("total_bytes", "u32"),
         ("trace_offset", "u32"), ("trace_stride", "u32"),  # TRACE_SLOTS for each hart
         ("trace_calls_offset", "u32"),
@@ -424,7 +424,7 @@ CONSTANTS: dict[str, int] = {
     # Hart.state
     "HART_RUNNING": 0, "HART_WFI": 1, "HART_PAUSED": 2, "HART_STOPPED": 3, "HART_OFF": 4,
     "RFENCE_CODE": 1, "RFENCE_TLB": 2,
-    # Hart.attention bits: each more than any fuel of a region, so that one comparison polls both (cpu/jit_exit.c)
+    # Hart.attention bits: each more than any fuel of a region, so that one comparison polls both (cpu/jit/exit.c)
     "ATTENTION_INTERRUPT": 1 << 27, "ATTENTION_CONTROL": 1 << 28, "ATTENTION_CODE": 1 << 29, "ATTENTION_RFENCE": 1 << 30,
     # what hart_run returns
     "RUN_BUDGET": 0,  # budget used up: call again

@@ -1,7 +1,7 @@
 """What a floating-point operation must give, worked out with fractions.
 
 Numbers are exact (`Fraction`) until the one rounding at the end, so this shares
-no method with cpu/fp*.c.  Operands and results are registers, as in cpu/fp.h.
+no method with cpu/fp/.  Operands and results are registers, as in cpu/fp/fp.h.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _change(source: Format, to: Format, a: int, rm: int) -> tuple[int, int]:
 
 
 def expected(operation: str, a: int, b: int, c: int, rm: int) -> tuple[int, int]:
-    """The register and the flags that `operation` of cpu/fp.h gives."""
+    """The register and the flags that `operation` of cpu/fp/fp.h gives."""
     name, last = operation.rsplit("_", 1)
     if name.startswith("cvt_") and last in ("w", "wu", "l", "lu"):
         f = SINGLE if name == "cvt_s" else DOUBLE

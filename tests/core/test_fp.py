@@ -73,7 +73,7 @@ class WasmBatch:
         return b"".join(map(bytes, answers))
 
 
-SOURCES = [*sorted(build.CPU.glob("fp_*.c")), build.NATIVE / "fp_batch.c"]
+SOURCES = [*sorted((build.CPU / "fp").glob("*.c")), build.NATIVE / "fp_batch.c"]
 
 
 @pytest.fixture(scope="module")

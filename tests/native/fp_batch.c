@@ -1,6 +1,6 @@
 /* Runs floating-point operations in bulk, for tests/core/test_fp.py: natively
  * as a shared library and in Wasm. */
-#include "fp.h"
+#include "fp/fp.h"
 
 struct Case {
     uint32_t operation, rm, flags, spare;

@@ -17,12 +17,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "bus.h"
-#include "csr.h"
-#include "disk.h"
-#include "mmu.h"
-#include "virtio_mmio.h"
-#include "virtio_queue.h"
+#include "mmu/bus.h"
+#include "hart/csr.h"
+#include "virtio/disk.h"
+#include "mmu/mmu.h"
+#include "virtio/mmio.h"
+#include "virtio/queue.h"
 
 void machine_init(void);
 uint32_t hart_run(uint32_t hart, uint32_t budget, uint32_t flags);

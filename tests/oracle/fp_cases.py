@@ -29,7 +29,7 @@ def _of(s: str) -> list[str]:
 
 
 OPERATIONS = [*_of("s"), *_of("d"), "cvt_s_d", "cvt_d_s"]
-"""Names as in cpu/fp.h; a case has the number in this list (fp_operations.inc has the same order)."""
+"""Names as in cpu/fp/fp.h; a case has the number in this list (fp_operations.inc has the same order)."""
 
 
 class Case(NamedTuple):

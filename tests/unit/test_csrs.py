@@ -1,4 +1,4 @@
-"""Names of CSRs: all that cpu/csr.c has, and none besides."""
+"""Names of CSRs: all that cpu/hart/csr.c has, and none besides."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from hartwell.isa.csrs import CSRS, NAMES
 
-TEXT = (Path(__file__).parents[2] / "cpu" / "csr.c").read_text()
+TEXT = (Path(__file__).parents[2] / "cpu" / "hart" / "csr.c").read_text()
 
 
 def numbers() -> dict[str, int]:

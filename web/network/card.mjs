@@ -1,5 +1,5 @@
 /**
- * One network card of the guest: the worker's side of cpu/virtio_net.c.
+ * One network card of the guest: the worker's side of cpu/virtio/net.c.
  *
  * A segment is what a card is plugged into:
  *

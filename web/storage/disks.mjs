@@ -1,5 +1,5 @@
 /**
- * The storage side of a machine's disks (cpu/disk.h, cpu/disk_storage.c):
+ * The storage side of a machine's disks (cpu/virtio/disk.h, cpu/virtio/disk_storage.c):
  * fetches chunks that a guest waits for, and commits what it wrote.
  *
  * One loop per machine waits for Machine.disk_bell.  It has an instance of

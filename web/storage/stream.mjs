@@ -3,7 +3,7 @@
  *
  * A page that is not here yet is flagged in page_flags.  A thread that needs
  * it writes its number into a slot of `wanted` and waits for absent_pages to
- * change (cpu/snapshot.c).  Here the slots are looked at before every batch:
+ * change (cpu/machine/snapshot.c).  Here the slots are looked at before every batch:
  * what somebody waits for comes first, then what was touched first the last
  * time, then the rest; so a batch is small, and nobody waits for more than one.
  */

@@ -1,6 +1,6 @@
 """Break- and watchpoints, and the tables in shared memory that harts look at.
 
-cpu/debug.h says how harts use them.  The tables change only while no hart
+cpu/inspect/debug.h says how harts use them.  The tables change only while no hart
 runs; `Points.write` is called in such a moment.
 """
 

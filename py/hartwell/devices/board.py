@@ -21,7 +21,7 @@ VIRTIO, VIRTIO_STRIDE = 0x1000_1000, 0x1000
 TIMEBASE_HZ = 10_000_000
 
 # svvptc: a page table entry that becomes valid is seen without an sfence.vma, since
-# the TLB (cpu/mmu.c) holds valid ones alone.  Linux then leaves its fence out.
+# the TLB (cpu/mmu/mmu.c) holds valid ones alone.  Linux then leaves its fence out.
 EXTENSIONS = [
     "i", "m", "a", "f", "d", "c", "zicbom", "zicboz", "zicntr", "zicond", "zicsr", "zifencei",
     "zihintpause", "zihpm", "zba", "zbb", "zbs", "sstc", "svadu", "svinval", "svvptc",

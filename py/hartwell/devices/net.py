@@ -1,6 +1,6 @@
 """A network card in a slot.  Virtio 1.2, 5.1.
 
-Its queues are C's (cpu/virtio_net.c) and the network's worker's; here is what
+Its queues are C's (cpu/virtio/net.c) and the network's worker's; here is what
 it is made of.
 """
 

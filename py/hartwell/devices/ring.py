@@ -1,4 +1,4 @@
-"""Byte rings between a C device and the supervisor (struct Ring, cpu/ring.h)."""
+"""Byte rings between a C device and the supervisor (struct Ring, cpu/machine/ring.h)."""
 
 from __future__ import annotations
 

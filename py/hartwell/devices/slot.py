@@ -1,6 +1,6 @@
 """A virtio-mmio slot: what a device puts into it before harts run.
 
-The registers and their rules are C's (cpu/virtio_mmio.c); struct Virtio of
+The registers and their rules are C's (cpu/virtio/mmio.c); struct Virtio of
 the layout is all there is to a slot.
 """
 

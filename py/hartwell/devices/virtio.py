@@ -1,7 +1,7 @@
 """Write a virtio device in Python.
 
-Registers and their rules are C's (cpu/virtio_mmio.c), and so are the steps on
-a queue that must be one with what the driver sees (cpu/virtio_python.c).  A
+Registers and their rules are C's (cpu/virtio/mmio.c), and so are the steps on
+a queue that must be one with what the driver sees (cpu/virtio/python.c).  A
 subclass names its device and gets each request as a `Chain`; it is called on
 the supervisor's thread, some tens of microseconds after the driver rang.
 
@@ -29,7 +29,7 @@ from hartwell.platform import Core
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
 DESC_BYTES = 16
 LONGEST_CHAIN = 1024  # buffers
-TAKE_NONE, TAKE_BAD = 0x10000, 0x10001  # cpu/virtio_python.c
+TAKE_NONE, TAKE_BAD = 0x10000, 0x10001  # cpu/virtio/python.c
 
 
 class BrokenQueue(Exception):

@@ -1,4 +1,4 @@
-"""Control and status registers by name: those that cpu/csr.c has.
+"""Control and status registers by name: those that cpu/hart/csr.c has.
 
 Privileged spec, tables 2.2 to 2.5.
 """

@@ -1,5 +1,5 @@
 """F and D: floating point (Unprivileged ISA chapters 21 and 22).  What an
-instruction computes stands in cpu/fp.h; here is which function and operands."""
+instruction computes stands in cpu/fp/fp.h; here is which function and operands."""
 
 from hartwell.isa.instruction import Instruction
 

@@ -1,8 +1,8 @@
 """Writes the C that the tables determine: ``python -m hartwell.isa.generate OUTDIR``.
 
     isa.h             enum of decoded operations
-    isa_decode.inc    decode32() and decode16(), into struct Insn (cpu/decode.h)
-    isa_cases.inc     the interpreter's cases (cpu/interp.c has the macros)
+    isa_decode.inc    decode32() and decode16(), into struct Insn (cpu/hart/decode.h)
+    isa_cases.inc     the interpreter's cases (cpu/hart/interp.c has the macros)
     isa_wasm.inc, isa_condition.inc, isa_fp.inc, isa_operands.inc
                       the translator's (see hartwell.isa.wasm)
 

@@ -22,7 +22,7 @@ class Instruction:
                FIELDS, and imm[...] pieces, as in the manual's tables
     syntax     operands as the assembler writes them: words of
                `disassemble.OPERANDS`, what stands between them as it is
-    meaning    a C statement over RD, RS1, RS2, FRD..., IMM, PC (cpu/interp.c)
+    meaning    a C statement over RD, RS1, RS2, FRD..., IMM, PC (cpu/hart/interp.c)
     extension  the extension that brings it
     kind       alu, load, store, branch, jump, amo, fp, csr, system
     """

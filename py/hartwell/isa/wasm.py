@@ -1,8 +1,8 @@
 """The translator's half of an instruction's meaning, made from the same C text.
 
-`Instruction.meaning` and the functions of cpu/arith.h that it uses are read
+`Instruction.meaning` and the functions of cpu/hart/arith.h that it uses are read
 as the C expressions they are and turned into calls of the translator's
-emitters (cpu/jit_wasm.h), so interpreter and translator cannot disagree.
+emitters (cpu/jit/wasm.h), so interpreter and translator cannot disagree.
 
     isa_wasm.inc        cases that emit "rd = expression"
     isa_condition.inc   cases that emit a branch's condition, an i32
@@ -23,7 +23,7 @@ from typing import Any
 
 from hartwell.isa.instruction import Instruction
 
-ARITH = Path(__file__).resolve().parents[3] / "cpu" / "arith.h"
+ARITH = Path(__file__).resolve().parents[3] / "cpu" / "hart" / "arith.h"
 
 Node = tuple[Any, ...]
 """("num", value, type), ("name", n), ("cast", type, node), ("unary", op, node),
@@ -130,7 +130,7 @@ def parse(text: str) -> Node:
 
 @cache
 def functions() -> dict[str, tuple[list[str], str]]:
-    """The functions and function-like macros of cpu/arith.h: parameters (with
+    """The functions and function-like macros of cpu/hart/arith.h: parameters (with
     their types, "u64 a"), and body."""
     text = re.sub(r"/\*.*?\*/", "", ARITH.read_text(), flags=re.S)
     found = {}
@@ -391,7 +391,7 @@ def _kind(instruction: Instruction) -> str:
 
 
 def operands(instruction: Instruction, compressed: bool) -> str:
-    """The entry of op_facts[] (cpu/jit_region.h)."""
+    """The entry of op_facts[] (cpu/jit/region.h)."""
     words = re.findall(r"\w+", instruction.syntax)
     facts = [f"KIND_{_kind(instruction)}"]
     names = {"rs1": "X_RS1", "rs2": "X_RS2", "rd": "X_RD", "frs1": "F_RS1", "frs2": "F_RS2", "frs3": "F_RS3", "frd": "F_RD"}

@@ -1,6 +1,6 @@
 """`machine.profile(...)`: where a guest spends its time.
 
-profiler.py   samples, taken by the harts themselves (cpu/trace.c), and their names
+profiler.py   samples, taken by the harts themselves (cpu/inspect/trace.c), and their names
 profile.py    what came out: top list, stacks, files for other tools
 """
 

@@ -1,7 +1,7 @@
 """Builds cpu.wasm: ``python -m hartwell.setup.build``.
 
 First the C that Python's tables determine (cpu/generated/), then one link of
-all of cpu/*.c by the pinned compiler, then a check of what came out against
+all C in cpu/ by the pinned compiler, then a check of what came out against
 the contract that every instance and every machine's memory relies on.
 """
 
@@ -57,17 +57,22 @@ def generate_sources(folder: Path = GENERATED) -> None:
 
 def sources() -> list[Path]:
     """The translation units."""
-    return sorted(CPU.glob("*.c"))
+    return sorted(CPU.glob("*/*.c"))
+
+
+def hand_written() -> list[Path]:
+    """The C that is nobody's output: units and headers."""
+    return [*sources(), *(path for path in CPU.glob("*/*.h") if path.parent != GENERATED)]
 
 
 def key() -> str:
     """What cpu.wasm depends on."""
     texts = [part for name, text in sorted(generated_files().items()) for part in (name, text)]
-    return digest("cpu.wasm 1", *FLAGS, *texts, digest_files([*CPU.glob("*.c"), *CPU.glob("*.h")], CPU))
+    return digest("cpu.wasm 1", *FLAGS, *texts, digest_files(hand_written(), CPU))
 
 
 def compile_wasm(output: Path = OUTPUT, flags: list[str] | None = None) -> None:
-    """Compiles and links cpu/*.c into `output`, checked against the contract.
+    """Compiles and links cpu/*/*.c into `output`, checked against the contract.
 
     Raises SetupError with the compiler's own words when it refuses.
     """
@@ -75,7 +80,7 @@ def compile_wasm(output: Path = OUTPUT, flags: list[str] | None = None) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with scratch_folder(output) as folder:
         made = folder / "cpu.wasm"
-        command = [*compiler(), *FLAGS, *(flags or []), *(path.name for path in sources()), "-o", str(made)]
+        command = [*compiler(), *FLAGS, *(flags or []), *(str(path.relative_to(CPU)) for path in sources()), "-o", str(made)]
         cache = CPU / "build" / "zig"
         environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache)}
         result = subprocess.run(command, cwd=CPU, env=environment, capture_output=True, text=True)

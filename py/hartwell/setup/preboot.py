@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from hartwell.layout import c_header
-from hartwell.setup import node, paths
+from hartwell.setup import build, node, paths
 from hartwell.setup.steps import (
     Progress,
     SetupError,
@@ -63,7 +63,7 @@ def step() -> Step | None:
     package = Path(__file__).resolve().parents[1]
     key = digest(
         "preboot 2", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
-        digest_files([*(paths.ROOT / "cpu").glob("*.c"), *(paths.ROOT / "cpu").glob("*.h")], paths.ROOT),
+        digest_files(build.hand_written(), build.CPU),
     )
     outputs = (FOLDER / "index.json", FOLDER / f"{name}.hartwell")
     return Step("preboot", f"booting {name} once, for the page to wake", key, outputs, lambda progress: boot(name, progress))

@@ -2,7 +2,7 @@
 
 A snapshot is the structures, the areas in chunks, and what Python's side of
 the devices knows.  Which chunks of RAM have changed since the last one is
-known from the TLB (dirty_take in cpu/snapshot.c), so a second snapshot writes
+known from the TLB (dirty_take in cpu/machine/snapshot.c), so a second snapshot writes
 what was touched.  A machine that goes on is paused for as long as copying
 that aside takes; when it is much, most of it is stored before the pause.
 """

@@ -20,7 +20,7 @@ from hartwell.platform import Core
 _SIZES = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "f64": 8}
 _PLANNED = frozenset(plan_memory(1 << 20, 1).values)
 
-# What machine_init, the plan or machine_woken (cpu/snapshot.c) sets anew.
+# What machine_init, the plan or machine_woken (cpu/machine/snapshot.c) sets anew.
 _MACHINE_OWN = _PLANNED | {
     "magic", "layout_version", "hart_count", "control", "stop_reason", "exit_code", "doorbell", "doorbell_count",
     "running_harts", "code_head", "code_seq", "code_lock", "absent_pages", "time_base_us", "time_frozen", "debug",

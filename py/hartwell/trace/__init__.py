@@ -1,4 +1,4 @@
-"""`machine.trace`: what harts do, noted in rings in shared memory (cpu/trace.c).
+"""`machine.trace`: what harts do, noted in rings in shared memory (cpu/inspect/trace.c).
 
 table.py      system calls: numbers, names, arguments
 names.py      names of errors, signals, flags

@@ -1,4 +1,4 @@
-"""Records as the core writes them (cpu/trace.c): a head of 32 bytes, then payload."""
+"""Records as the core writes them (cpu/inspect/trace.c): a head of 32 bytes, then payload."""
 
 from __future__ import annotations
 

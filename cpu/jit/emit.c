@@ -1,0 +1,489 @@
+/* A region as one Wasm function with structured control flow.
+ *
+ * Blocks are placed by the dominator tree (Ramsey, "Beyond Relooper", ICFP
+ * 2022): what a block dominates is nested in it; one that several edges lead
+ * to stands behind a Wasm block that they break out of; one that edges lead
+ * back to is a Wasm loop.
+ *
+ * Around all of it lie the stubs: each stores one set of registers and leaves
+ * in one way.  Every exit picks one whose set holds what is dirty there and
+ * nothing that isn't valid.
+ *
+ *     block stub 1
+ *       block stub 0
+ *         ...body: "br" to a stub...
+ *       end  stub 0's code, returns
+ *     end  stub 1's code, returns
+ */
+#include "jit/emit.h"
+#include "mmu/mmu.h"
+
+void open(struct Emit *e, uint32_t code, uint32_t label)
+{
+    op(e, code);
+    op(e, W_EMPTY);
+    if (e->depth == LABELS)
+        e->out.full = true;
+    else
+        e->label[e->depth++] = (uint8_t)label;
+}
+
+void close(struct Emit *e)
+{
+    op(e, W_END);
+    e->depth--;
+}
+
+static uint32_t depth_of(struct Emit *e, uint32_t block)
+{
+    for (uint32_t k = e->depth; k-- > 0;)
+        if (e->label[k] == block)
+            return e->depth - 1 - k;
+    e->out.full = true; /* not reached: the flow is reducible */
+    return 0;
+}
+
+static void branch_to(struct Emit *e, uint32_t code, uint32_t block) { op_u(e, code, depth_of(e, block)); }
+
+static void spend(struct Emit *e, uint32_t instructions)
+{
+    get(e, L_FUEL);
+    push32(e, instructions);
+    op(e, W_I32_SUB);
+    set(e, L_FUEL);
+}
+
+/* --- ends of blocks ---------------------------------------------------------------- */
+
+static void exit_jump(struct Emit *e, const struct JitBlock *b, int32_t at)
+{
+    push_window(e, at);
+    set(e, L_PC);
+    leave_by(e, EXIT_JUMP, region_dirty(e->r, b, b->count));
+}
+
+static void emit_tree(struct Emit *e, uint32_t block);
+
+/* Goes along edge k of b; code behind this isn't reached. */
+static void emit_edge(struct Emit *e, const struct JitBlock *b, uint32_t k)
+{
+    int32_t at = k == 0 ? b->far : b->next_at[1];
+    e->valid = b->live_in | b->writes;
+    if (b->next[k] == NO_BLOCK) {
+        exit_jump(e, b, at);
+        return;
+    }
+    const struct JitBlock *to = &e->r->blocks[b->next[k]];
+    if (to->order <= b->order) {
+        push_poll(e);
+        open(e, W_IF, LABEL_NONE);
+        push32(e, (uint32_t)at);
+        set(e, L_EXIT);
+        leave_by(e, EXIT_SLOW, region_dirty(e->r, b, b->count));
+        close(e);
+        branch_to(e, W_BR, b->next[k]);
+    } else if (to->forward_edges > 1) {
+        branch_to(e, W_BR, b->next[k]);
+    } else {
+        emit_tree(e, b->next[k]);
+    }
+}
+
+static void emit_branch(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+{
+    emit_condition(e, n);
+    if (b->next[0] != NO_BLOCK && e->r->blocks[b->next[0]].order > b->order && e->r->blocks[b->next[0]].forward_edges > 1) {
+        branch_to(e, W_BR_IF, b->next[0]);
+    } else {
+        open(e, W_IF, LABEL_NONE);
+        emit_edge(e, b, 0);
+        close(e);
+    }
+    emit_edge(e, b, 1);
+}
+
+/* A call is a call: everything goes to memory, the callee gives back the pc it
+ * ends at, and if that is behind the call, this goes on from memory.  Nothing
+ * is kept in between, so whatever the callee did, this is right. */
+static void emit_call(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+{
+    if (b->end == END_CALL) {
+        push_window(e, b->far);
+    } else {
+        push_x(e, n->i.rs1);
+        push64(e, (uint64_t)(int64_t)n->i.imm);
+        op(e, W_I64_ADD);
+        push64(e, ~1ull);
+        op(e, W_I64_AND);
+    }
+    set(e, L_PC);
+    push_window(e, n->at + n->length);
+    set_x(e, n->i.rd);
+    e->valid |= n->writes;
+    RegSet dirty = region_dirty(e->r, b, b->count);
+    if (b->next[1] == NO_BLOCK) {
+        leave_by(e, EXIT_JUMP, dirty);
+        return;
+    }
+    store_registers(e, dirty);
+    push_poll(e);
+    leave_for_pc_if(e);
+    get(e, L_DEPTH);
+    op(e, W_I32_EQZ);
+    leave_for_pc_if(e);
+    /* A call to itself needs no look: it is as valid as the caller. */
+    bool itself = b->end == END_CALL && b->far == (int32_t)e->r->entry;
+    if (!itself)
+        find_jump(e);
+    get(e, L_HART);
+    get(e, L_DEPTH);
+    push32(e, 1);
+    op(e, W_I32_SUB);
+    if (!itself) {
+        push_callee(e);
+        op(e, W_CALL_INDIRECT);
+        put_u(&e->out, TYPE_REGION);
+        put_u(&e->out, 0);
+    } else {
+        get(e, L_BASE);
+        get(e, L_FUEL);
+        op_u(e, W_CALL, e->number);
+    }
+    tee(e, L_PC);
+    push_window(e, n->at + n->length);
+    op(e, W_I64_NE);
+    return_pc_if(e);
+    LOAD_HART(e, W_I32_LOAD, 2, jit_fuel);
+    tee(e, L_FUEL);
+    push32(e, 0);
+    op(e, W_I32_LT_S);
+    return_pc_if(e);
+    const struct JitBlock *to = &e->r->blocks[b->next[1]];
+    load_registers(e, to->live_in);
+    forget_fp(e);
+    if (e->r->uses_memory) /* SUM may have changed */
+        find_tables(e);
+    forget_pages(e);
+    if (to->order <= b->order || to->forward_edges > 1) {
+        e->valid = to->live_in;
+        if (to->order <= b->order) {
+            push_poll(e);
+            leave_for_pc_if(e);
+        }
+        branch_to(e, W_BR, b->next[1]);
+    } else {
+        emit_tree(e, b->next[1]);
+    }
+}
+
+/* To the block that all indirect jumps go through, the target being in L_PC. */
+static void emit_to_switch(struct Emit *e, const struct JitBlock *b)
+{
+    const struct JitBlock *to = &e->r->blocks[b->next[0]];
+    e->valid = b->live_in | b->writes;
+    if (to->order <= b->order) {
+        push_poll(e);
+        open(e, W_IF, LABEL_NONE);
+        leave_by(e, EXIT_RETURN, region_dirty(e->r, b, b->count));
+        close(e);
+        branch_to(e, W_BR, b->next[0]);
+    } else if (to->forward_edges > 1) {
+        branch_to(e, W_BR, b->next[0]);
+    } else {
+        emit_tree(e, b->next[0]);
+    }
+}
+
+#define SWITCH_SPAN 2048 /* bytes of code from the first to the last place of a table */
+
+static void emit_switch(struct Emit *e, const struct JitBlock *b)
+{
+    const struct Region *r = e->r;
+    uint32_t low = WINDOW, high = 0;
+    bool back = false;
+    for (uint32_t k = 0; k < r->switch_count; k++) {
+        if (r->switch_next[k] == NO_BLOCK)
+            continue;
+        back |= r->blocks[r->switch_next[k]].order <= b->order;
+        low = r->switch_at[k] < low ? r->switch_at[k] : low;
+        high = r->switch_at[k] > high ? r->switch_at[k] : high;
+    }
+    if (high > low + SWITCH_SPAN)
+        high = low + SWITCH_SPAN;
+    if (back) {
+        push_poll(e);
+        open(e, W_IF, LABEL_NONE);
+        leave_by(e, EXIT_RETURN, b->dirty_in);
+        close(e);
+    }
+    if (low <= high) {
+        open(e, W_BLOCK, LABEL_NONE);
+        get(e, L_PC);
+        get(e, L_BASE);
+        op(e, W_I64_SUB);
+        push64(e, (uint64_t)((int64_t)low - 4096));
+        op(e, W_I64_SUB);
+        tee(e, L_D);
+        push64(e, high - low);
+        op(e, 0x56); /* i64.gt_u */
+        op_u(e, W_BR_IF, 0);
+        get(e, L_D);
+        op(e, W_I32_WRAP);
+        push32(e, 1);
+        op(e, W_I32_SHR_U);
+        op(e, W_BR_TABLE);
+        put_u(&e->out, (high - low) / 2 + 1);
+        for (uint32_t at = low; at <= high; at += 2) {
+            uint32_t to = 0;
+            for (uint32_t k = 0; k < r->switch_count; k++)
+                if (r->switch_at[k] == at && r->switch_next[k] != NO_BLOCK)
+                    to = depth_of(e, r->switch_next[k]);
+            put_u(&e->out, to);
+        }
+        put_u(&e->out, 0);
+        close(e);
+    }
+    leave_by(e, EXIT_JUMP, b->dirty_in);
+}
+
+static void emit_end(struct Emit *e, const struct JitBlock *b)
+{
+    if (b->end == END_SWITCH) {
+        emit_switch(e, b);
+        return;
+    }
+    const struct JitInsn *n = &e->r->insns[b->first + b->count - 1];
+    if (b->end == END_LEAVE) {
+        exit_slow(e);
+        return;
+    }
+    spend(e, (e->turn + 1) * b->count);
+    switch (b->end) {
+    case END_FALL:
+        emit_edge(e, b, 1);
+        break;
+    case END_JUMP:
+        emit_edge(e, b, 0);
+        break;
+    case END_BRANCH:
+        emit_branch(e, b, n);
+        break;
+    case END_CALL:
+    case END_CALL_INDIRECT:
+        emit_call(e, b, n);
+        break;
+    default:
+        push_x(e, n->i.rs1);
+        push64(e, (uint64_t)(int64_t)n->i.imm);
+        op(e, W_I64_ADD);
+        push64(e, ~1ull);
+        op(e, W_I64_AND);
+        set(e, L_PC);
+        if (b->end == END_INDIRECT && b->next[0] != NO_BLOCK) {
+            emit_to_switch(e, b);
+            return;
+        }
+        leave_by(e, b->end == END_RETURN ? EXIT_RETURN : EXIT_JUMP, region_dirty(e->r, b, b->count));
+    }
+}
+
+/* Between two turns of an unrolled loop: out of it, if this was the last. */
+static void emit_between(struct Emit *e, const struct JitBlock *b)
+{
+    const struct JitInsn *n = &e->r->insns[b->first + b->count - 1];
+    bool taken = b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
+    emit_condition(e, n);
+    if (taken)
+        op(e, W_I32_EQZ);
+    open(e, W_IF, LABEL_NONE);
+    spend(e, (e->turn + 1) * b->count);
+    emit_edge(e, b, taken ? 1 : 0);
+    close(e);
+}
+
+static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns)
+{
+    uint32_t last = b->end == END_FALL || b->count == 0 ? b->count : b->count - 1u;
+    e->fp_known = fp_known;
+    e->valid = b->live_in;
+    for (e->turn = 0;; e->turn++) {
+        for (e->k = 0; e->k < last; e->k++) {
+            const struct JitInsn *n = &e->r->insns[b->first + e->k];
+            emit_insn(e, n);
+            e->valid |= n->writes;
+        }
+        if (e->turn + 1 == turns)
+            return;
+        emit_between(e, b);
+    }
+}
+
+/* The block's instructions and its end, the easy way if there is one. */
+static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
+{
+    if (ahead) {
+        bool fp = e->turns_fp;
+        look_ahead(e);
+        emit_insns(e, b, fp ? FP_EASY : FP_UNKNOWN, b->turns);
+        end_ahead(e);
+        emit_insns(e, b, fp ? FP_EXACT : FP_UNKNOWN, 1);
+        if (b->turns > 1)
+            emit_end(e, b);
+        close(e);
+        e->turn = b->turns - 1u;
+    } else {
+        emit_insns(e, b, FP_UNKNOWN, b->turns);
+    }
+    emit_end(e, b);
+}
+
+static void emit_block(struct Emit *e, const struct JitBlock *b)
+{
+    e->block = b;
+    bool ahead = plan_turns(e, b);
+    if (!b->itself) {
+        emit_turns(e, b, ahead);
+        return;
+    }
+    if (ahead)
+        begin_turns(e);
+    open(e, W_LOOP, (uint32_t)(b - e->r->blocks));
+    emit_turns(e, b, ahead);
+    close(e);
+    if (ahead)
+        close(e);
+}
+
+/* The `count` children that several edges lead to stand behind blocks of
+ * their own, the last in order outermost. */
+static void emit_within(struct Emit *e, uint32_t block, const uint8_t *behind, uint32_t count)
+{
+    if (count == 0) {
+        emit_block(e, &e->r->blocks[block]);
+        return;
+    }
+    uint32_t outer = behind[count - 1];
+    open(e, W_BLOCK, outer);
+    emit_within(e, block, behind, count - 1);
+    close(e);
+    emit_tree(e, outer);
+}
+
+static void emit_tree(struct Emit *e, uint32_t block)
+{
+    const struct Region *r = e->r;
+    const struct JitBlock *b = &r->blocks[block];
+    uint8_t behind[REGION_BLOCKS];
+    uint32_t count = 0;
+    for (uint32_t k = b->order + 1u; k < r->order_count; k++) {
+        const struct JitBlock *child = &r->blocks[r->by_order[k]];
+        if (child->dominator == b->order && child->forward_edges > 1)
+            behind[count++] = r->by_order[k];
+    }
+    bool turns = false;
+    if (b->loop) {
+        turns = !b->itself && plan_turns(e, b);
+        if (turns)
+            begin_turns(e);
+        open(e, W_LOOP, block);
+    }
+    emit_within(e, block, behind, count);
+    if (b->loop)
+        close(e);
+    if (turns)
+        close(e);
+}
+
+/* --- the function -------------------------------------------------------------------- */
+
+static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
+{
+    uint32_t next = L_REGISTERS;
+    for (uint32_t r = 0; r < 32; r++)
+        if (e->r->used >> r & 1)
+            e->local[r] = (uint8_t)next++;
+    *xs = next - L_REGISTERS;
+    e->float_temp = next;
+    next += F64_TEMPS;
+    for (uint32_t r = 32; r < 64; r++)
+        if (e->r->used >> r & 1)
+            e->local[r] = (uint8_t)next++;
+    *fs = next - e->float_temp;
+    for (uint32_t k = 0; k < e->loop_count; k++)
+        e->loop_ready[k] = (uint8_t)next++;
+    for (uint32_t k = 0; k < e->page_count; k++) {
+        struct Page *p = &e->pages[k];
+        p->host = (uint8_t)(next + k);
+        p->address = (uint8_t)(next + e->page_count + 2 * k);
+        p->room = (uint8_t)(p->address + 1);
+    }
+}
+
+static void begin(struct Emit *e)
+{
+    uint32_t xs, fs;
+    plan_pages(e);
+    name_locals(e, &xs, &fs);
+    uint32_t more = e->page_count + e->loop_count;
+    put_u(&e->out, more ? 5 : 3);
+    put_u(&e->out, I32_LOCALS), put(&e->out, W_TYPE_I32);
+    put_u(&e->out, I64_LOCALS + xs), put(&e->out, W_TYPE_I64);
+    put_u(&e->out, fs), put(&e->out, W_TYPE_F64);
+    if (more) {
+        put_u(&e->out, more), put(&e->out, W_TYPE_I32);
+        put_u(&e->out, 2 * e->page_count), put(&e->out, W_TYPE_I64);
+    }
+    if (e->r->uses_memory)
+        find_tables(e);
+    load_registers(e, e->r->blocks[e->r->block_at[e->r->entry / 2] - 1].live_in);
+}
+
+/* Opens a block for each stub in front of the body that is already there. */
+static void wrap_body(struct Emit *e, uint8_t *body)
+{
+    uint32_t room = 2 * e->stub_count, size = (uint32_t)(e->out.at - body);
+    if (e->out.at + room > e->out.end) {
+        e->out.full = true;
+        return;
+    }
+    __builtin_memmove(body + room, body, size);
+    for (uint32_t k = 0; k < e->stub_count; k++) {
+        body[2 * k] = W_BLOCK;
+        body[2 * k + 1] = W_EMPTY;
+    }
+    e->out.at += room;
+    for (uint32_t k = 0; k < e->hint_count; k++)
+        e->hints[k] = (uint16_t)(e->hints[k] + room);
+}
+
+bool emit_region(struct Bytes *out, struct Region *r, uint32_t number, uint16_t *hints, uint32_t *hint_count)
+{
+    static struct Emit emit;
+    struct Emit *e = &emit;
+    e->out = *out;
+    e->r = r;
+    e->depth = e->stub_count = 0;
+    e->hints = hints;
+    e->number = number;
+    e->hint_count = 0;
+    uint8_t *hole = put_hole(&e->out), *start = e->start = e->out.at;
+    begin(e);
+    uint8_t *body = e->out.at;
+    emit_tree(e, r->block_at[r->entry / 2] - 1u);
+    if (e->out.full)
+        return false;
+    uint32_t stubs = e->stub_count;
+    wrap_body(e, body);
+    for (uint32_t k = 0; k < stubs; k++) {
+        op(e, W_END);
+        emit_stub(e, &e->stubs[k]);
+    }
+    op(e, 0x00); /* unreachable */
+    op(e, W_END);
+    if (e->out.full)
+        return false;
+    fill_hole(&e->out, hole, (uint32_t)(e->out.at - start));
+    *hint_count = e->out.at - start < 0x10000 ? e->hint_count : 0;
+    *out = e->out;
+    return true;
+}

@@ -1,0 +1,237 @@
+/* A region on its way to a Wasm function: what the rooms that emit share. */
+#ifndef HARTWELL_JIT_EMIT_H
+#define HARTWELL_JIT_EMIT_H
+
+#include "jit/jit.h"
+#include "jit/region.h"
+#include "jit/wasm.h"
+
+/* Locals.  Parameters are the hart, the depth that is left for calls, the va
+ * of the entry's page, and the fuel, which an exit leaves in Hart.jit_fuel.
+ * Registers follow, as far as the region uses them. */
+enum {
+    L_HART, L_DEPTH, L_BASE, L_FUEL,
+    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
+    L_HOST, /* GROUP_HOSTS of them */
+    L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
+    L_REGISTERS,
+};
+#define I32_LOCALS (L_PC - L_EXIT)
+#define I64_LOCALS (L_REGISTERS - L_PC)
+#define F64_TEMPS 3
+
+/* Types of a module. */
+enum { TYPE_REGION, TYPE_HELPER, TYPE_FP_HELPER };
+
+/* Ways out. */
+enum {
+    EXIT_SLOW, /* L_EXIT = offset in window | instructions done << 16: the interpreter goes on there */
+    EXIT_JUMP, /* L_PC: to another region if there is one */
+    EXIT_RETURN, /* L_PC: to the caller, if that is where it leads */
+};
+
+struct Stub {
+    RegSet stores;
+    uint8_t kind;
+};
+
+#define GROUP_HOSTS (L_PC - L_HOST)
+#define GROUPS 24
+
+/* Accesses of a block by one value, with offsets that are known: one look at
+ * the TLB serves all, if they lie in one page. */
+struct Group {
+    uint16_t first;    /* instruction of the block, turn by turn */
+    uint16_t count;
+    uint16_t value;    /* a register as the block found it, or VALUES_MADE + the instruction that made it */
+    int32_t low, high; /* offsets from the value: from, up to */
+    bool store;
+    bool loaded;       /* the value comes from memory */
+    bool ahead;        /* looked up at the block's begin */
+    uint8_t host;      /* local with the host address of `low`; 0: each access looks by itself */
+    uint8_t page;      /* the remembered page, number + 1; 0: none */
+};
+#define VALUES_MADE 32
+
+/* A page that a group's accesses in a loop go to: locals with its address and
+ * its host address, and, if it may change within a turn, with how far into it
+ * the group may begin, 0 as long as it isn't known. */
+struct Page {
+    uint32_t key; /* the group's first | block << 16 */
+    uint8_t address, host, room;
+};
+#define PAGES 12
+#define LOOPS 12
+#define PAGE_SPAN 128 /* what is looked up by one look, at most */
+
+#define STUBS 40
+#define HINTS 200
+#define LABELS 600
+#define LABEL_NONE 0xff
+
+struct Emit {
+    struct Bytes out;
+    struct Region *r;
+    uint8_t label[LABELS]; /* open blocks, outermost first: which block of the region they lead to */
+    uint32_t depth;
+    struct Stub stubs[STUBS];
+    uint32_t stub_count;
+    uint32_t number;
+    uint8_t *start;          /* of the function's body */
+    uint16_t *hints;         /* offsets of branches that are seldom taken, HINTS at most */
+    uint32_t hint_count;
+    uint8_t local[REGISTERS];
+    uint32_t float_temp;
+    const struct JitBlock *block;
+    struct Group groups[GROUPS];
+    uint32_t group_count;
+    uint8_t group_of[REGION_INSNS]; /* of the block's instructions, turn by turn; GROUPS: none */
+    int32_t offset_of[REGION_INSNS]; /* of an access from its group's value */
+    struct Page pages[PAGES];
+    uint32_t page_count;
+    uint8_t loop_at[LOOPS], loop_ready[LOOPS]; /* loops that may look ahead: first block, local that says whether it can */
+    uint32_t loop_count;
+    uint32_t turns; /* depth of the loop that begin_turns() opened */
+    uint32_t ready; /* that loop's local */
+    bool turns_fp;  /* what its first block does is floating point, too */
+    uint32_t k;     /* instruction of the block that is being emitted */
+    uint32_t turn;  /* which time, where the loop is unrolled */
+    RegSet valid;   /* registers whose locals hold their values */
+    uint32_t fp_known; /* in this block: FP_* */
+};
+
+/* The instruction's number among all that the block does, turn by turn. */
+static inline uint32_t step(const struct Emit *e) { return e->turn * e->block->count + e->k; }
+
+static inline void op(struct Emit *e, uint32_t code) { put(&e->out, code); }
+static inline void op_u(struct Emit *e, uint32_t code, uint32_t operand)
+{
+    put(&e->out, code);
+    put_u(&e->out, operand);
+}
+static inline void get(struct Emit *e, uint32_t local) { op_u(e, W_GET, local); }
+static inline void set(struct Emit *e, uint32_t local) { op_u(e, W_SET, local); }
+static inline void tee(struct Emit *e, uint32_t local) { op_u(e, W_TEE, local); }
+static inline void push32(struct Emit *e, uint32_t value)
+{
+    put(&e->out, W_I32_CONST);
+    put_s(&e->out, (int32_t)value);
+}
+static inline void push64(struct Emit *e, uint64_t value)
+{
+    put(&e->out, W_I64_CONST);
+    put_s(&e->out, (int64_t)value);
+}
+static inline void access(struct Emit *e, uint32_t code, uint32_t align, uint32_t offset)
+{
+    put(&e->out, code);
+    put_u(&e->out, align);
+    put_u(&e->out, offset);
+}
+static inline void atomic(struct Emit *e, uint32_t code, uint32_t align)
+{
+    put(&e->out, W_ATOMIC);
+    put_u(&e->out, code);
+    put_u(&e->out, align);
+    put_u(&e->out, 0);
+}
+
+/* A field of struct Hart. */
+#define LOAD_HART(e, code, align, field) (get(e, L_HART), access(e, code, align, (uint32_t)offsetof(struct Hart, field)))
+#define STORE_HART(e, code, align, field) access(e, code, align, (uint32_t)offsetof(struct Hart, field))
+
+void open(struct Emit *e, uint32_t code, uint32_t label); /* block, loop or if */
+void close(struct Emit *e);
+
+void push_x(struct Emit *e, uint32_t r);
+void set_x(struct Emit *e, uint32_t r); /* 32: dropped */
+void push_f_bits(struct Emit *e, uint32_t f);
+void set_f_bits(struct Emit *e, uint32_t f);
+void push_pc(struct Emit *e);
+
+/* jit/exit.c */
+void push_window(struct Emit *e, int32_t at); /* the address of a place in the window */
+void load_registers(struct Emit *e, RegSet set_of);
+void store_registers(struct Emit *e, RegSet set_of);
+void store_fuel(struct Emit *e);
+void push_poll(struct Emit *e);       /* i32: not 0 when the hart is to look up */
+void return_pc_if(struct Emit *e);    /* gives back L_PC where the i32 on the stack isn't 0 */
+void leave_for_pc_if(struct Emit *e); /* the same, and stores the fuel */
+void find_jump(struct Emit *e);       /* L_JUMP = the jump cache's entry for L_PC, or gives that back */
+void push_callee(struct Emit *e);     /* L_JUMP's region: its base parameter, its slot */
+void leave_by(struct Emit *e, uint32_t kind, RegSet dirty); /* EXIT_* */
+void emit_stub(struct Emit *e, const struct Stub *stub);
+
+/* Leaves before instruction k of the block, for the interpreter to do it. */
+void exit_slow(struct Emit *e);
+/* The same, because a group's span crosses a page. */
+void exit_slow_crossing(struct Emit *e);
+/* The same when the i32 on the stack isn't 0. */
+void exit_slow_if(struct Emit *e);
+
+/* jit/insn.c: an instruction that doesn't end its block. */
+void emit_insn(struct Emit *e, const struct JitInsn *n);
+void emit_condition(struct Emit *e, const struct JitInsn *n);
+
+/* jit/group.c */
+void plan_pages(struct Emit *e);
+void plan_groups(struct Emit *e, const struct JitBlock *b);
+void forget_pages(struct Emit *e); /* after a call, or where the tables of the TLB may be others */
+/* A loop's first block may look up what it can at its begin, in pages that
+ * don't change while it turns: begin_turns() opens a loop around it, to which
+ * a turn goes that isn't in them, when they have become others; the same with
+ * how floating point is to be done.  look_ahead() opens blocks for the
+ * instructions; behind the one that end_ahead() closes, they are done the hard
+ * way, each access looked up by itself; the last is the caller's to close. */
+bool plan_turns(struct Emit *e, const struct JitBlock *b); /* is there anything to be gained? */
+void begin_turns(struct Emit *e);
+void look_ahead(struct Emit *e);
+void end_ahead(struct Emit *e);
+/* Pushes the host address for an access; its distance from that is the result. */
+uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_t bytes);
+
+/* jit/memory.c */
+void find_tables(struct Emit *e); /* L_READ */
+void push_entry(struct Emit *e, bool store);
+void emit_lookup(struct Emit *e, bool store, uint32_t low_bits); /* low_bits: that the address must not have */
+void push_host(struct Emit *e);
+uint32_t access_bytes(uint32_t operation);
+void emit_load(struct Emit *e, const struct JitInsn *n);
+void emit_store(struct Emit *e, const struct JitInsn *n);
+void emit_amo(struct Emit *e, const struct JitInsn *n);
+
+/* jit/fp.c */
+enum {
+    FP_UNKNOWN,
+    FP_ON,     /* FS is on */
+    FP_KNOWN,  /* all that need_fp() sees to */
+    FP_EASY,   /* FS is dirty, rounding to nearest, NX set: push_fp_easy() */
+    FP_EXACT,  /* all is done by the exact function, but FS is still unknown */
+    FP_EXACT_KNOWN,
+};
+void push_fp_easy(struct Emit *e); /* i32 */
+bool needs_easy_fp(const struct JitInsn *n);
+void need_fp(struct Emit *e);      /* FS dirty and the rest known, or leaves */
+void forget_fp(struct Emit *e);    /* after a call, or a CSR was written */
+void need_fp_on(struct Emit *e);   /* FS not off, or leaves */
+void look_up_fp_flags(struct Emit *e); /* L_FPOK, and fp_limit() by it */
+uint32_t fp_limit(const struct Emit *e); /* local: results below it owe no flag */
+void emit_fp(struct Emit *e, const struct JitInsn *n);
+
+/* The "if" or "br_if" that follows is seldom taken (branch hinting proposal):
+ * without it the engine would save registers for a call behind it at once. */
+static inline void hint_unlikely(struct Emit *e)
+{
+    if (e->hint_count < HINTS)
+        e->hints[e->hint_count++] = (uint16_t)(e->out.at - e->start);
+}
+
+/* The function of a region, number `number` of its module, its size in front,
+ * and its hints; false when it didn't fit. */
+bool emit_region(struct Bytes *out, struct Region *r, uint32_t number, uint16_t *hints, uint32_t *hint_count);
+
+/* What generated code calls (jit/help.c): by its number in the function table. */
+uint32_t jit_csr(struct Hart *h, uint32_t what, uint64_t operand);
+uint64_t jit_fp(struct Hart *h, uint32_t what, uint64_t a, uint64_t b, uint64_t c);
+
+#endif

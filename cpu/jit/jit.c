@@ -1,0 +1,217 @@
+/* A hart and the translations: when the interpreter hands over, and back. */
+#include "jit/jit.h"
+
+#include "jit/registry.h"
+#include "mmu/mmu.h"
+
+typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base, uint32_t fuel);
+
+#define MARKED 0xffff /* a counter at this trips at every visit: there is a region */
+
+#define CROSSINGS_BORNE 100
+/* Instructions; a module costs 0.3 ms of the engine whatever it holds, so better
+ * few.  At the interpreter's 200 million a second, 2 ms. */
+#define LONGEST_IN_QUEUE 400000
+
+#ifdef __wasm__
+/* Which instance of cpu.wasm this is: what is in its table, memory can't tell. */
+static int this_instance __attribute__((address_space(1)));
+#else
+static int this_instance;
+#endif
+
+void jit_init(void)
+{
+    struct Jit *j = &MACHINE->jit;
+    if (j->threshold == 0)
+        j->threshold = JIT_NEVER;
+}
+
+static uint32_t counters_of(const struct Hart *h)
+{
+    return MACHINE->jit_counter_offset + h->id * MACHINE->jit_counter_stride;
+}
+
+static uint16_t *counter_at(const struct Hart *h, uint32_t entry) { return (uint16_t *)mem_at(counters_of(h)) + entry; }
+
+uint32_t jit_counter_bias(const struct Hart *h)
+{
+    uint32_t decoded = MACHINE->decode_offset + h->id * MACHINE->decode_stride;
+    return counters_of(h) - (decoded >> 2);
+}
+
+void jit_reset_counters(struct Hart *h, uint32_t slot)
+{
+    memset(counter_at(h, slot * DECODE_ENTRIES), 0, DECODE_ENTRIES * sizeof(uint16_t));
+}
+
+void jit_clear_jumps(struct Hart *h)
+{
+    struct JitHart *own = jit_hart(h);
+    for (uint32_t k = 0; k < JIT_JUMPS; k++)
+        own->jump[k].tag = ~0ull; /* no pc is odd */
+}
+
+static void start_over(struct Hart *h)
+{
+    struct JitHart *own = jit_hart(h);
+    jit_clear_jumps(h);
+    memset(own->installed, 0, sizeof own->installed);
+    h->jit_epoch = atomic_get(&MACHINE->jit.epoch);
+}
+
+static void translate(struct Hart *h)
+{
+    struct Jit *j = &MACHINE->jit;
+    lock(&j->lock);
+    registry_translate(h);
+    uint64_t waited = (uint64_t)host_clock_us() - h->jit_since;
+    j->stat_waited_us += waited;
+    if (waited > j->stat_longest_wait_us)
+        j->stat_longest_wait_us = waited;
+    unlock(&j->lock);
+}
+
+void jit_begin(struct Hart *h)
+{
+    struct Jit *j = &MACHINE->jit;
+    if (!jit_on())
+        return;
+    if (!this_instance) {
+        this_instance = (int)atomic_add(&j->instances, 1) + 1;
+        registry_probe();
+    }
+    if (h->jit_instance != (uint32_t)this_instance) {
+        h->jit_instance = (uint32_t)this_instance;
+        h->jit_jumps = mem_offset(jit_hart(h)->jump);
+        h->jit_queued = 0;
+        start_over(h);
+    }
+    bool due = h->jit_queued >= JIT_QUEUE / 2 || (h->jit_queued && h->instret >= h->jit_due);
+    if (due && atomic_get(&j->lock) == 0)
+        translate(h);
+}
+
+void jit_idle(struct Hart *h)
+{
+    if (jit_on() && h->jit_queued && h->jit_instance == (uint32_t)this_instance)
+        translate(h);
+}
+
+static struct JitJump *jump_at(const struct Hart *h, uint64_t pc)
+{
+    return &jit_hart(h)->jump[pc >> 1 & (JIT_JUMPS - 1)];
+}
+
+static void queue(struct Hart *h, uint64_t pc, uint32_t page)
+{
+    struct JitHart *own = jit_hart(h);
+    for (uint32_t k = 0; k < h->jit_queued; k++)
+        if (own->queue[k] == pc)
+            return;
+    if (h->jit_queued == JIT_QUEUE)
+        return;
+    if (h->jit_queued == 0) {
+        h->jit_due = h->instret + (jit_threshold() < 100 ? 0 : LONGEST_IN_QUEUE);
+        h->jit_since = (uint64_t)host_clock_us();
+    }
+    own->queue[h->jit_queued] = pc;
+    own->queue_page[h->jit_queued++] = page;
+}
+
+/* Brings pc's region into the jump cache; false when there is none. */
+static bool fill_jump(struct Hart *h, uint64_t pc)
+{
+    struct Jit *j = &MACHINE->jit;
+    uint32_t page = code_page(h, pc);
+    if (page == NO_PAGE)
+        return false;
+    lock(&j->lock);
+    if (h->jit_epoch != j->epoch) {
+        jit_clear_jumps(h);
+        registry_follow(h);
+    }
+    const struct JitRegion *region = registry_find(h, page, pc);
+    uint32_t slot = region ? region->slot : 0;
+    bool there = region && registry_install(h, region->module);
+    unlock(&j->lock);
+    if (!there)
+        return false;
+    struct JitJump *jump = jump_at(h, pc);
+    jump->tag = pc ^ h->jit_key;
+    jump->slot = slot;
+    uint32_t entry = code_entry(h, page, (uint32_t)pc);
+    if (entry != ~0u)
+        *counter_at(h, entry) = MARKED;
+    return true;
+}
+
+/* A place that is hot and has no region: remembers it, to be translated with others. */
+static void wish_for(struct Hart *h, uint16_t *counter)
+{
+    uint32_t page = code_page(h, h->pc), threshold = jit_threshold();
+    if (page != NO_PAGE)
+        queue(h, h->pc, page);
+    *counter = (uint16_t)(threshold - threshold / 4); /* asks again if that comes to nothing */
+}
+
+/* A group of accesses crossed a page.  Rarely, that's nothing; where it goes
+ * on, each time costs the rest of the block interpreted. */
+static void note_crossing(struct Hart *h, uint64_t pc)
+{
+    uint8_t *count = &jit_hart(h)->crossing[pc >> 1 & (JIT_CROSSINGS - 1)];
+    if (++*count < CROSSINGS_BORNE)
+        return;
+    *count = 0;
+    uint32_t page = code_page(h, pc);
+    if (page != NO_PAGE)
+        registry_ungroup(h, page);
+}
+
+int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
+{
+    uint64_t pc = h->pc;
+    int64_t room = (int64_t)(limit - h->instret) - (exact ? JIT_LONGEST : 0);
+    if (room <= 0) {
+        *counter = (uint16_t)(*counter - JIT_VISIT_MISSED); /* not counted, and not wrapped */
+        return JIT_COLD;
+    }
+    if (room > JIT_MOST_FUEL)
+        room = JIT_MOST_FUEL;
+    struct JitJump *jump = jump_at(h, pc);
+    if (jump->tag != (pc ^ h->jit_key) && !fill_jump(h, pc)) {
+        wish_for(h, counter);
+        return JIT_COLD;
+    }
+    *counter = MARKED;
+    h->jit_fuel = (uint32_t)room;
+    h->jit_exit = 0;
+    h->jit_end = h->instret + (uint64_t)room;
+    h->stat_jit_entries++;
+    int ran = JIT_RAN;
+    for (;;) {
+        uint64_t next = ((RegionFunction)(uintptr_t)jump->slot)(h, JIT_DEPTH, pc & ~0xfffull, h->jit_fuel);
+        pc = next & ~1ull;
+        if (next & 1) {
+            ran = JIT_SLOW;
+            h->stat_jit_slow++;
+            if (h->jit_exit >> 30)
+                note_crossing(h, pc);
+            break;
+        }
+        if ((int32_t)h->jit_fuel <= 0 || atomic_get(&h->attention)) {
+            h->stat_jit_polls++;
+            break;
+        }
+        jump = jump_at(h, pc);
+        if (jump->tag != (pc ^ h->jit_key) && !fill_jump(h, pc)) {
+            h->stat_jit_missed++;
+            break;
+        }
+    }
+    uint64_t before = h->jit_end - (uint64_t)room;
+    h->pc = pc;
+    h->instret = h->jit_end - (uint64_t)(int64_t)(int32_t)h->jit_fuel;
+    h->stat_jit_insns += h->instret - before;
+    return ran;
+}

@@ -1,0 +1,248 @@
+/* Which instructions make up a region.
+ *
+ * From the entry, along branches and jumps, past calls to their return, never
+ * into the callee.  What lies outside of a window of four pages around the
+ * entry, and what no longer fits, is reached by leaving.
+ */
+#include "jit/region.h"
+
+#include "jit/registry.h"
+#include "mmu/mmu.h"
+
+const uint16_t op_facts[OP_COUNT] = {
+#include "generated/isa_operands.inc"
+};
+
+/* The page of the window, resolved when first asked for; only one whose
+ * decoded copy is fresh: bytes read from here on are then watched. */
+static bool page_there(struct Region *r, uint32_t number)
+{
+    if (r->page[number] == PAGE_UNASKED) {
+        uint32_t page = code_page(r->h, r->base + (uint64_t)(int64_t)((int32_t)number - 1) * 4096);
+        if (page != NO_PAGE && !code_fresh(r->h, page, &r->generation[number]))
+            page = NO_PAGE;
+        r->page[number] = page;
+    }
+    return r->page[number] != NO_PAGE;
+}
+
+static uint32_t window_half(const struct Region *r, uint32_t at)
+{
+    return half_at((const uint8_t *)mem_at(MACHINE->ram_offset) + (size_t)r->page[at >> 12] * 4096 + (at & 0xfff));
+}
+
+static RegSet x_bit(uint32_t r) { return r && r < 32 ? 1ull << r : 0; }
+static RegSet f_bit(uint32_t r) { return 1ull << (32 + (r & 31)); }
+
+static void note_operands(struct JitInsn *n)
+{
+    uint32_t facts = op_facts[n->i.op], rs2 = facts & RS2_IN_RD ? n->i.rd : (uint32_t)n->i.imm & 31;
+    n->kind = facts & KIND_MASK;
+    n->reads = (facts & X_RS1 ? x_bit(n->i.rs1) : 0) | (facts & X_RS2 ? x_bit(rs2) : 0) |
+               (facts & F_RS1 ? f_bit(n->i.rs1) : 0) | (facts & F_RS2 ? f_bit(rs2) : 0) |
+               (facts & F_RS3 ? f_bit((uint32_t)n->i.imm >> 5) : 0);
+    n->writes = (facts & X_RD ? x_bit(n->i.rd) : 0) | (facts & F_RD ? f_bit(n->i.rd) : 0);
+}
+
+/* Adds the instruction at `at`; false when it can't be had, or when this hart
+ * never executed it: code that is not decoded is cold, and left out. */
+static bool add_insn(struct Region *r, uint32_t at)
+{
+    if (at >= WINDOW || r->insn_count == REGION_INSNS || !page_there(r, at >> 12))
+        return false;
+    const struct Insn *decoded = code_decoded(r->h, r->page[at >> 12]);
+    if (!decoded || decoded[(at & 0xfff) / 2].op == OP_UNDECODED || decoded[(at & 0xfff) / 2].op == OP_BREAK)
+        return false;
+    uint32_t bits = window_half(r, at);
+    struct JitInsn *n = &r->insns[r->insn_count];
+    n->length = 2;
+    if ((bits & 3) == 3) {
+        if (at + 2 >= WINDOW || !page_there(r, (at + 2) >> 12))
+            return false;
+        bits |= window_half(r, at + 2) << 16;
+        n->length = 4;
+    }
+    n->i = decode_bits(bits);
+    n->at = (uint16_t)at;
+    note_operands(n);
+    r->insn_at[at / 2] = (uint16_t)++r->insn_count;
+    return true;
+}
+
+static bool ends_block(const struct JitInsn *n)
+{
+    return n->kind == KIND_BRANCH || n->kind == KIND_CALL || n->kind == KIND_INDIRECT || n->kind == KIND_OTHER;
+}
+
+struct Worklist {
+    uint16_t at[REGION_BLOCKS * 2];
+    uint32_t head, tail;
+};
+
+static void add_leader(struct Region *r, struct Worklist *work, int32_t at)
+{
+    if (at < 0 || at >= (int32_t)WINDOW || r->leader[at / 2] || work->tail == REGION_BLOCKS - 8)
+        return;
+    r->leader[at / 2] = 1;
+    work->at[work->tail++] = (uint16_t)at;
+}
+
+/* Adds the places in the window that the interpreter saw the jump at `at` go to. */
+static void add_targets(struct Region *r, struct Worklist *work, uint32_t at)
+{
+    const struct JitIndirect *seen = jit_hart(r->h)->indirect;
+    uint32_t site = (uint32_t)r->base + at - 4096;
+    for (uint32_t k = 0; k < JIT_INDIRECTS; k++) {
+        if (seen[k].site != site)
+            continue;
+        uint32_t to = seen[k].target - (uint32_t)r->base + 4096, n = 0;
+        while (n < r->switch_count && r->switch_at[n] != to)
+            n++;
+        if (to >= WINDOW || n < r->switch_count || n == SWITCH_TARGETS)
+            continue;
+        r->switch_at[r->switch_count++] = (uint16_t)to;
+        add_leader(r, work, (int32_t)to);
+    }
+}
+
+static void explore(struct Region *r, struct Worklist *work)
+{
+    for (uint32_t at = work->at[work->head++];; at += r->insns[r->insn_count - 1].length) {
+        if (at < WINDOW && r->insn_at[at / 2])
+            return;
+        if (!add_insn(r, at))
+            return;
+        const struct JitInsn *n = &r->insns[r->insn_count - 1];
+        if (!ends_block(n))
+            continue;
+        int32_t next = (int32_t)at + n->length;
+        if (n->kind == KIND_BRANCH) {
+            add_leader(r, work, next);
+            add_leader(r, work, (int32_t)at + n->i.imm);
+        } else if (n->kind == KIND_CALL && n->i.rd == 32) {
+            add_leader(r, work, (int32_t)at + n->i.imm);
+        } else if (n->kind == KIND_INDIRECT && n->i.rd == 32 && n->i.rs1 != 1 && n->i.rs1 != 5) {
+            add_targets(r, work, at);
+        } else if (n->kind != KIND_OTHER && n->i.rd != 32) {
+            add_leader(r, work, next);
+        }
+        return;
+    }
+}
+
+static void set_end(struct JitBlock *b, const struct JitInsn *last)
+{
+    uint32_t next = last->at + last->length;
+    b->next_at[0] = b->next_at[1] = (uint16_t)next;
+    b->end = END_FALL;
+    switch (last->kind) {
+    case KIND_BRANCH:
+        b->end = END_BRANCH;
+        b->far = last->at + last->i.imm;
+        break;
+    case KIND_CALL:
+        b->end = last->i.rd == 32 ? END_JUMP : END_CALL;
+        b->far = last->at + last->i.imm;
+        break;
+    case KIND_INDIRECT:
+        b->end = last->i.rd != 32 ? END_CALL_INDIRECT : last->i.rs1 == 1 || last->i.rs1 == 5 ? END_RETURN : END_INDIRECT;
+        break;
+    case KIND_OTHER:
+        b->end = END_LEAVE;
+        break;
+    default:
+        break;
+    }
+}
+
+static uint8_t block_number(const struct Region *r, int32_t at)
+{
+    return at < 0 || at >= (int32_t)WINDOW || !r->block_at[at / 2] ? NO_BLOCK : (uint8_t)(r->block_at[at / 2] - 1);
+}
+
+static bool make_blocks(struct Region *r)
+{
+    static struct JitInsn sorted[REGION_INSNS];
+    uint32_t count = 0;
+    for (uint32_t half = 0; half < WINDOW / 2 && count < r->insn_count; half++)
+        if (r->insn_at[half])
+            sorted[count++] = r->insns[r->insn_at[half] - 1];
+    memcpy(r->insns, sorted, count * sizeof *sorted);
+    struct JitBlock *b = NULL;
+    for (uint32_t k = 0; k < count; k++) {
+        struct JitInsn *n = &r->insns[k];
+        bool follows = k && n[-1].at + n[-1].length == n->at && !ends_block(n - 1);
+        if (!follows || r->leader[n->at / 2]) {
+            if (r->block_count == REGION_BLOCKS)
+                return false;
+            b = &r->blocks[r->block_count++];
+            memset(b, 0, sizeof *b);
+            b->first = (uint16_t)k;
+            r->block_at[n->at / 2] = (uint8_t)r->block_count;
+        }
+        b->count++;
+        b->reads |= n->reads & ~b->writes;
+        b->writes |= n->writes;
+        r->used |= n->reads | n->writes;
+        r->touched |= 1u << (n->at >> 12) | 1u << ((n->at + n->length - 1) >> 12);
+        r->uses_memory |= n->kind == KIND_LOAD || n->kind == KIND_STORE || n->kind == KIND_FLOAD ||
+                          n->kind == KIND_FSTORE || n->kind == KIND_AMO;
+    }
+    for (uint32_t k = 0; k < r->block_count; k++) {
+        b = &r->blocks[k];
+        set_end(b, &r->insns[b->first + b->count - 1]);
+        b->next[0] = b->next[1] = NO_BLOCK;
+        if (b->end == END_BRANCH || b->end == END_JUMP)
+            b->next[0] = block_number(r, b->far);
+        if (b->end == END_BRANCH || b->end == END_FALL || b->end == END_CALL || b->end == END_CALL_INDIRECT)
+            b->next[1] = block_number(r, b->next_at[1]);
+    }
+    return true;
+}
+
+static void make_switch(struct Region *r)
+{
+    uint32_t known = 0;
+    for (uint32_t k = 0; k < r->switch_count; k++)
+        if (r->block_at[r->switch_at[k] / 2]) {
+            r->switch_at[known] = r->switch_at[k];
+            r->switch_next[known++] = (uint8_t)(r->block_at[r->switch_at[k] / 2] - 1);
+        }
+    r->switch_count = known;
+    if (known == 0 || r->block_count == REGION_BLOCKS)
+        return;
+    uint32_t number = r->block_count++;
+    struct JitBlock *b = &r->blocks[number];
+    memset(b, 0, sizeof *b);
+    b->end = END_SWITCH;
+    b->next[0] = b->next[1] = NO_BLOCK;
+    for (uint32_t k = 0; k < number; k++)
+        if (r->blocks[k].end == END_INDIRECT)
+            r->blocks[k].next[0] = (uint8_t)number;
+}
+
+bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
+{
+    struct Worklist work = {.head = 0, .tail = 0};
+    memset(r->insn_at, 0, sizeof r->insn_at);
+    memset(r->leader, 0, sizeof r->leader);
+    memset(r->block_at, 0, sizeof r->block_at);
+    r->h = h;
+    r->base = pc & ~0xfffull;
+    r->entry = 4096 + (uint32_t)(pc & 0xfff);
+    r->insn_count = r->block_count = r->switch_count = 0;
+    r->used = 0;
+    r->uses_memory = false;
+    r->touched = 0;
+    for (uint32_t k = 0; k < WINDOW_PAGES; k++)
+        r->page[k] = PAGE_UNASKED;
+    add_leader(r, &work, (int32_t)r->entry);
+    while (work.head < work.tail)
+        explore(r, &work);
+    if (r->insn_count == 0 || r->insns[0].kind == KIND_OTHER)
+        return false;
+    if (!make_blocks(r))
+        return false;
+    make_switch(r);
+    return true;
+}

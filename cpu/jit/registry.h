@@ -1,0 +1,37 @@
+/* The registry: which regions are translated, in which modules.  One for all
+ * harts, in shared memory, used under Jit.lock. */
+#ifndef HARTWELL_JIT_REGISTRY_H
+#define HARTWELL_JIT_REGISTRY_H
+
+#include "hart/hart.h"
+#include "jit/region.h"
+
+static inline struct JitHart *jit_hart(const struct Hart *h)
+{
+    return (struct JitHart *)mem_at(MACHINE->jit_hart_offset + h->id * MACHINE->jit_hart_stride);
+}
+
+/* The region whose entry is pc, in RAM page `page`, if its code is still what
+ * was translated and the pages around it are mapped as they were. */
+struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc);
+
+/* Groups of accesses in this page's code often crossed pages: its regions are
+ * to be made without. */
+bool registry_ungrouped(uint32_t page);
+void registry_ungroup(struct Hart *h, uint32_t page);
+
+/* Finds out what this instance's engine does (JIT_FUSED); translations made
+ * for one that does otherwise are forgotten. */
+void registry_probe(void);
+
+/* After the epoch has moved on: forgets which modules of emptied segments this
+ * instance has. */
+void registry_follow(struct Hart *h);
+
+/* Translates what the hart has queued, as one module, and registers it. */
+void registry_translate(struct Hart *h);
+
+/* Makes a module part of this instance; false: the engine refused. */
+bool registry_install(struct Hart *h, uint32_t module);
+
+#endif
