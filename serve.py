@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The one command: sets up what is absent, builds, serves the page and opens it.
 
-    python3 serve.py [--port N] [--host H] [--no-open] [--no-preboot] [--image NAME] [--mirror URL]
+    python3 serve.py [--port N] [--host H] [--no-open] [--no-preboot] [--no-debian] [--image NAME] [--mirror URL]
 
 Prints one line, `ready http://HOST:PORT/`, once the page can be opened.
 """

@@ -219,7 +219,8 @@ class V86(_Serial):
 def served() -> Iterator[str]:
     """The address of a `serve.py` of this checkout."""
     command = [sys.executable, str(paths.ROOT / "serve.py"), "--port", "0", "--no-open"]
-    process = subprocess.Popen(command, cwd=paths.ROOT, stdout=subprocess.PIPE, text=True)
+    environment = {"HARTWELL_IMAGE": "shell", **os.environ}
+    process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         for line in process.stdout:

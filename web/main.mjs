@@ -10,6 +10,7 @@ import "./controls.mjs";
 import "./dock.mjs";
 import "./keys.mjs";
 import "./notice.mjs";
+import "./preparing.mjs";
 import "./progress.mjs";
 import "./status.mjs";
 
@@ -170,6 +171,11 @@ function start() {
   find("hw-keys").connect(consoleElement);
   consoleElement.focus();
 
+  const preparing = /** @type {import("./preparing.mjs").PreparingElement} */ (find("hw-preparing"));
+  void preparing.watch(notice, () => state, (call) => {
+    consoleElement.focus();
+    void act(supervisor, call);
+  });
   supervisor.ready.then(
     () => {
       saveAs(supervisor);

@@ -6,6 +6,7 @@
  * @property {string} [text] what to do about it
  * @property {string} [details] a traceback
  * @property {boolean} [calm] nothing went wrong
+ * @property {{label: string, title: string, act: () => void}} [action] what can be done about it at once; it stays until then
  * @property {boolean} [lasting] cannot be dismissed: the page cannot work
  */
 
@@ -21,9 +22,9 @@ export class NoticeElement extends HTMLElement {
   }
 
   /** @param {Notice} notice */
-  show({ title, text = "", details = "", calm = false, lasting = false }) {
+  show({ title, text = "", details = "", calm = false, action, lasting = false }) {
     clearTimeout(this.#timer);
-    if (calm) this.#timer = window.setTimeout(() => this.clear(), CALM_MS);
+    if (calm && !action) this.#timer = window.setTimeout(() => this.clear(), CALM_MS);
     this.classList.toggle("calm", calm);
     this.setAttribute("role", calm ? "status" : "alert");
     const words = document.createElement("div");
@@ -36,8 +37,18 @@ export class NoticeElement extends HTMLElement {
       words.append(fold);
     }
     this.replaceChildren(words);
+    if (action) {
+      const button = part("button", action.label);
+      button.className = "main";
+      button.title = action.title;
+      button.addEventListener("click", () => {
+        this.clear();
+        action.act();
+      });
+      this.append(button);
+    }
     if (!lasting) {
-      const close = part("button", "Dismiss");
+      const close = part("button", action ? "Later" : "Dismiss");
       close.className = "plain";
       close.addEventListener("click", () => this.clear());
       this.append(close);

@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "mirror that is being synchronised, over a connection that you trust; recipes with a lock don't need it"
     )
     build.add_argument("--default", action="store_true", help="boot it when no image is named")
+    build.add_argument("--no-preboot", dest="preboot", action="store_false", help="do not boot it once for the page to wake")
     build.set_defaults(act=_build_image)
     kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
     kernel.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
@@ -165,11 +166,14 @@ def _node(options: dict[str, Any]) -> int:
 
 
 def _build_image(options: argparse.Namespace) -> int:
-    from hartwell.setup import builder
-    from hartwell.setup.steps import Progress
+    from hartwell.setup import builder, commands
+    from hartwell.setup.steps import Progress, Runner
 
-    name = builder.build(
-        options.recipe, options.mirror, Progress(), unsigned=options.unsigned_index, default=options.default)
+    with builder.one_build(Progress()):
+        name = builder.build(
+            options.recipe, options.mirror, Progress(), unsigned=options.unsigned_index, default=options.default)
+        if options.preboot:
+            commands.boot_ahead(name, Runner(Progress()))
     print(f"made the image {name}; `hartwell run --image {name}` boots it")
     return 0
 

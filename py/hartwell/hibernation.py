@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any
 from hartwell import moving
 from hartwell import platform as platforms
 from hartwell.disks import sweep
-from hartwell.errors import BadConfiguration, HartwellError, MachineInUse, MachineStopped, SnapshotNotFound, StorageFull
+from hartwell.errors import (
+    BadConfiguration,
+    HartwellError,
+    MachineInUse,
+    MachineStopped,
+    SnapshotCorrupt,
+    SnapshotNotFound,
+    SnapshotVersion,
+    StorageFull,
+)
+from hartwell.images import load_image
 from hartwell.platform import Platform
 from hartwell.platform.store import Room, saving
 from hartwell.snapshot.manifest import NAME_LENGTH, parse
 from hartwell.snapshot.saver import KIND
-from hartwell.snapshot.wake import lock_name, need_store, read_manifest, wake
+from hartwell.snapshot.wake import lock_name, need_store, put_away, read_manifest, wake
 
 if TYPE_CHECKING:
     from hartwell.machine import Machine
@@ -103,16 +113,17 @@ async def release(machine: Machine) -> None:
 
 
 async def wake_machine(
-    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, move: bool, show: bool, place: Platform | None
+    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, move: bool, show: bool, place: Platform | None,
+    own_disks: bool = False,
 ) -> Machine:
-    """See Machine.wake."""
+    """See Machine.wake.  `own_disks`: what it writes is kept under its disks' names, copy or not."""
     place = place or platforms.current()
     store = need_store(place)
     guard = await store.begin()  # nobody drops a chunk that is still to come
     try:
         if move and await in_use(str(name), place):
             await moving.ask((await read_manifest(store, str(name))).identity, str(name))
-        machine = await _woken(kind, name, lazy=lazy, fork=fork, show=show, place=place)
+        machine = await _woken(kind, name, lazy=lazy, fork=fork, show=show, place=place, own_disks=own_disks)
     except BaseException:
         await store.end(guard)
         raise
@@ -123,7 +134,9 @@ async def wake_machine(
     return machine
 
 
-async def _woken(kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform) -> Machine:
+async def _woken(
+    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform, own_disks: bool
+) -> Machine:
     store = need_store(place)
     pack = 0
     if str(name).endswith(SUFFIX):
@@ -137,7 +150,7 @@ async def _woken(kind: type[Machine], name: str | Path, *, lazy: bool, fork: boo
     if show and (before is None or not before.alive):
         place.emit("state", {"state": "loading", "image": manifest.image})
     try:
-        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show, pack=pack)
+        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show, pack=pack, own_disks=own_disks)
     except BaseException:
         if show:
             if kind.shown is not None:
@@ -258,19 +271,34 @@ async def arrive(kind: type[Machine], **options: Any) -> Machine:
                 return await kind.wake(one.name)
             except MachineInUse:
                 continue  # another tab has it; an older one may be free
-        if not options and (booted := await prebooted(place)):
-            return await kind.wake(booted)
-    return await kind.boot(**options)
+    return await kind.boot(**options) if options else await open_image(kind, None)
 
 
-async def prebooted(place: Platform) -> str | None:
-    """The default image's snapshot that set-up made; None without one."""
+async def open_image(kind: type[Machine], image: str | None) -> Machine:
+    """See Machine.open."""
+    place = platforms.current()
+    name = (await load_image(place, image)).name  # what is wrong with it is said while all is as it was
+    if (before := kind.shown) is not None:
+        await put_away(before)
+    if (booted := await prebooted(place, name)) and not await _disk_changed(place, name):
+        with contextlib.suppress(SnapshotVersion, SnapshotCorrupt, BadConfiguration):  # made by, or over, another one
+            return await wake_machine(kind, booted, lazy=True, fork=True, move=False, show=True, place=place, own_disks=True)
+    return await kind.boot(name)
+
+
+async def prebooted(place: Platform, name: str) -> str | None:
+    """The snapshot of an image that set-up made; None without one."""
     try:
         index = await place.fetch("snapshots/index.json")
         found = json.loads(index.read(0, index.size))
-        return place.address(f"snapshots/{found['default']}{SUFFIX}")
+        return place.address(f"snapshots/{name}{SUFFIX}") if name in found["images"] else None
     except (FileNotFoundError, HartwellError, ValueError, KeyError, TypeError):
         return None
+
+
+async def _disk_changed(place: Platform, name: str) -> bool:
+    """Is something kept that was written to the image's disk?  A machine that was booted without it would hide that."""
+    return place.store is not None and any(record.name == name for record in await place.store.records("disk"))
 
 
 async def free_name(place: Platform, wish: str) -> str:

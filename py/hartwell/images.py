@@ -34,18 +34,23 @@ async def load_image(platform: Platform, name: str | None) -> Image:
     Raises ImageNotFound with the names there are, and BadConfiguration when
     its image.json lacks something.
     """
-    index = await _read_json(platform, f"{FOLDER}/index.json")
-    names = [str(known) for known in (index or {}).get("images", [])]
+    names = await read_index(platform)
     if name is None:
-        name = str((index or {}).get("default") or "")
-        if not name:
-            raise ImageNotFound("there is no image yet; `python3 serve.py` makes the one named shell")
+        name = await default_name(platform)
     if names and name not in names:
         raise ImageNotFound(f"image {name!r} is not known; there is {', '.join(names)}")
     facts = await _read_json(platform, f"{FOLDER}/{name}/image.json")
     if facts is None:
         raise ImageNotFound(f"image {name!r}: static/{FOLDER}/{name}/image.json is missing; run `python3 serve.py` once more")
     return read_image(facts, name)
+
+
+async def default_name(platform: Platform) -> str:
+    """The image that is booted where none is named.  ImageNotFound while there is none."""
+    index = await _read_json(platform, f"{FOLDER}/index.json")
+    if name := str((index or {}).get("default") or ""):
+        return name
+    raise ImageNotFound("there is no image yet; `python3 serve.py` makes the one named shell")
 
 
 async def read_index(platform: Platform) -> list[str]:

@@ -215,9 +215,15 @@ class Machine(Replayable, Inspection, GdbPort):
     @classmethod
     async def arrive(cls, **options: Any) -> Machine:
         """What a visit to the page begins with: the machine that slept last wakes;
-        without one, the image's that set-up booted once; without that, it boots
-        (`options` are boot()'s)."""
+        without one, open() (boot() where `options`, which are its, are given)."""
         return await hibernation.arrive(cls, **options)
+
+    @classmethod
+    async def open(cls, image: str | None = None) -> Machine:
+        """An image's machine, as soon as can be: the one that set-up booted once wakes; where
+        there is none, or changes to the image's disk are kept, it boots.  The machine that is
+        shown goes to sleep where it can."""
+        return await hibernation.open_image(cls, image)
 
     @property
     def state(self) -> str:

@@ -28,9 +28,9 @@ def index(images: Path) -> dict[str, object]:
 
 
 def test_an_image_that_is_there_becomes_the_default_and_stays_it(images: Path) -> None:
-    assert index(images) == {"default": "shell", "images": ["debian", "shell"]}
+    assert index(images) == {"default": "shell", "images": ["debian", "shell"], "chosen": False}
     commands.choose_image("debian", None, Progress())
-    assert index(images) == {"default": "debian", "images": ["debian", "shell"]}
+    assert index(images) == {"default": "debian", "images": ["debian", "shell"], "chosen": True}
     image.add_to_index("shell")  # as set-up does when the shell image is made again
     assert index(images)["default"] == "debian"
 

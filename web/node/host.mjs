@@ -27,6 +27,7 @@ const CACHE = path.join(STATIC, ".cache");
 /** Where sleeping machines and disks are kept (XDG Base Directory Specification). */
 const DATA =
   process.env.HARTWELL_DATA ?? path.join(process.env.XDG_DATA_HOME || path.join(homedir(), ".local", "share"), "hartwell");
+const INDEX = "images/index.json"; // below static/
 const MOUNT = "/hartwell"; // where Python sees py/
 const SHARE = "/shared"; // where it sees the folder of --share
 
@@ -71,6 +72,12 @@ function spawnWorker(module, listen, name) {
   return { post: (message) => worker.postMessage(message), terminate: () => void worker.terminate() };
 }
 
+/** The images there are, with another default for this process alone. @param {string} name */
+async function defaultImage(name) {
+  const index = JSON.parse(new TextDecoder().decode(await need(INDEX)));
+  return new ByteBlob(new TextEncoder().encode(JSON.stringify({ ...index, default: name })));
+}
+
 /** @type {Promise<Cpu> | undefined} */
 let cpu;
 
@@ -107,6 +114,7 @@ const host = {
     startNetwork((listen) => spawnWorker("../network/worker.mjs", listen, "network"), core.module, core, json, heard),
   /** @param {string} source a path, a name below static/, or a URL */
   fetch: async (source) => {
+    if (source === INDEX && process.env.HARTWELL_IMAGE) return defaultImage(process.env.HARTWELL_IMAGE);
     const bytes = /^https?:\/\//i.test(source)
       ? await download(source, source, () => {})
       : ((await readIfThere(source)) ?? (await readIfThere(path.join(STATIC, source))));

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +14,24 @@ from hartwell.setup import bootstrap, image, kmod, packages, paths, rootfs, root
 from hartwell.setup.mirror import find_mirrors
 from hartwell.setup.packages import Apt, Package
 from hartwell.setup.recipe import File, Recipe, read_recipe
-from hartwell.setup.steps import Progress, SetupError, digest, replace_folder, scratch_folder, size_words
+from hartwell.setup.steps import (
+    Progress,
+    SetupError,
+    digest,
+    disk_error,
+    locked,
+    replace_folder,
+    scratch_folder,
+    size_words,
+)
 
 RECIPES = image.GUEST / "recipes"
 TOOLS_LOCK = image.GUEST / "build" / "packages.lock"
 BUILD = paths.STATE / "build"
 BUILD_MEMORY = "768M"
 BUILD_CACHE = "256M"
+FETCHED, LAID_OUT = 0.15, 0.2  # shares of a build's time, for those who wait
+UNPACKED, CONFIGURED = 0.15, 0.9  # the same of the machine's part
 EPOCH = 1_763_700_000  # the building machine's clock at its start, seconds: Debian 13.2 was new
 
 # Runs in Node: boots, waits for the power-off, writes the disk as an image.
@@ -55,29 +68,48 @@ def wanted_packages(recipe: Recipe, mirror: str | None, progress: Progress, unsi
         return apt.closure(list(recipe.packages))
 
 
+@contextlib.contextmanager
+def one_build(progress: Progress) -> Iterator[None]:
+    """Holds the checkout's builds of images; a second one waits for the first."""
+    with locked(paths.STATE / "build.lock", lambda: progress.note("another build of an image is at work; waiting for it")):
+        yield
+
+
 def build(name: str, mirror: str | None, progress: Progress, *, unsigned: bool = False, default: bool = False) -> str:
     """Makes the image that a recipe describes; its name.
 
     What was fetched stays, and the finished image replaces the old one at
-    once: a build that was stopped is begun again without harm.
+    once: a build that was stopped is begun again without harm.  Raises SetupError.
     """
     path = find_recipe(name)
-    recipe = read_recipe(path)
-    tools = packages.fetch([*packages.read_lock(), *packages.read_lock(TOOLS_LOCK.read_text())], mirror, progress)
+    try:
+        return _build(read_recipe(path), mirror, progress, unsigned=unsigned, default=default)
+    except OSError as error:
+        raise disk_error(error, f"building {path.stem}") from error
+
+
+def _build(recipe: Recipe, mirror: str | None, progress: Progress, *, unsigned: bool, default: bool) -> str:
+    chosen = [] if recipe.source is not None else wanted_packages(recipe, mirror, progress, unsigned)
+    with progress.within(0.0, FETCHED / 3):
+        tools = packages.fetch([*packages.read_lock(), *packages.read_lock(TOOLS_LOCK.read_text())], mirror, progress)
+    with progress.within(FETCHED / 3, FETCHED):
+        files = packages.fetch(chosen, mirror, progress)
     kernel, modules = image.read_kernel(tools["linux-image"])
     wanted = {**image.wanted_modules((image.GUEST / "modules").read_text()), **dict.fromkeys(recipe.modules, False)}
     with scratch_folder(BUILD) as folder:
         tree = folder / "root.tar"
         progress.begin(f"laying out {recipe.name}")
-        with tree.open("wb") as file:
-            _lay_out(rootfs.RootTar(file), recipe, mirror, modules, wanted, progress, unsigned)
+        with tree.open("wb") as file, progress.within(FETCHED, LAID_OUT):
+            _lay_out(rootfs.RootTar(file), recipe, [files[packages.kind(package.name)] for package in chosen],
+                     modules, wanted, progress)
         progress.end()
         (folder / "Image").write_bytes(kernel)
         (folder / "initrd").write_bytes(bootstrap.build_initrd(tools, modules))
         finished = folder / "image"
         finished.mkdir()
         progress.begin(f"building {recipe.name} in the machine ({size_words(tree.stat().st_size)})")
-        facts = _configure(recipe, folder, finished, progress)
+        with progress.within(LAID_OUT, 1.0):
+            facts = _configure(recipe, folder, finished, progress)
         progress.end()
         (finished / "Image").write_bytes(kernel)
         (finished / "initrd").write_bytes(bootstrap.disk_initrd(tools, modules, bootstrap.BUILD_MODULES))
@@ -93,17 +125,15 @@ def build(name: str, mirror: str | None, progress: Progress, *, unsigned: bool =
 
 
 def _lay_out(
-    tar: rootfs.RootTar, recipe: Recipe, mirror: str | None, modules: dict[str, kmod.ModuleFile], wanted: dict[str, bool],
-    progress: Progress, unsigned: bool,
+    tar: rootfs.RootTar, recipe: Recipe, chosen: list[Path], modules: dict[str, kmod.ModuleFile], wanted: dict[str, bool],
+    progress: Progress,
 ) -> None:
-    """The archive that the building machine unpacks."""
+    """The archive that the building machine unpacks; `chosen` are the packages' files."""
     if recipe.source is not None:
         rootfs_import.copy_root(recipe.source, tar)
     else:
-        chosen = wanted_packages(recipe, mirror, progress, unsigned)
-        files = packages.fetch(chosen, mirror, progress)
-        rootfs.write_packages(tar, [files[packages.kind(package.name)] for package in chosen], recipe.packages, progress)
-        if any(package.name == "kmod" for package in chosen):
+        rootfs.write_packages(tar, chosen, recipe.packages, progress)
+        if any(package.name.startswith("kmod_") for package in chosen):
             rootfs.write_modules(tar, modules, wanted)
     tar.file("hartwell/configure", (image.GUEST / "build" / "configure").read_bytes(), 0o755)
     rootfs.write_files(tar, compiled(recipe.files))
@@ -122,14 +152,19 @@ def _configure(recipe: Recipe, folder: Path, finished: Path, progress: Progress)
     done = 0
     facts: dict[str, object] = {}
 
+    total = 1
+
     def heard(line: str) -> None:
-        nonlocal done
+        nonlocal done, total
         if line.startswith("build: "):
             progress.note(f"  {line.removeprefix('build: ')}")
+            if counted := re.match(r"build: configuring (\d+) packages", line):
+                total = int(counted[1])
         elif line.startswith("build-disk: "):
             facts.update(json.loads(line.removeprefix("build-disk: ")))
         elif line.startswith("build-package: "):
             done += 1
+            progress.part(UNPACKED + (CONFIGURED - UNPACKED) * done / total)
             if done % 25 == 0 or progress.out.isatty():
                 progress.note(f"  {done} packages: {line.removeprefix('build-package: Setting up ').removesuffix(' ...')}")
 
@@ -140,7 +175,7 @@ def _configure(recipe: Recipe, folder: Path, finished: Path, progress: Progress)
         "kernel": str(folder / "Image"), "initrd": str(folder / "initrd"), "append": append, "memory": BUILD_MEMORY,
         "disks": [{"size": recipe.size, "cache": BUILD_CACHE},
                   {"source": str(folder / "root.tar"), "read_only": True}],
-        "share": None, "network": None, "jit": False,  # 196 packages: code of so many programs is more than Node gives room for
+        "share": None, "network": None, "jit": True,
     }
     bootstrap.run({"script": SCRIPT, "arguments": ["build", json.dumps(options), str(finished)]}, heard)
     if not facts:

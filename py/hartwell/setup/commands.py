@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from hartwell.errors import HartwellError
-from hartwell.setup import build, builder, gdb_bridge, image, node, npm, passt, paths, preboot, relay, venv, wheels
+from hartwell.setup import (
+    build,
+    builder,
+    gdb_bridge,
+    image,
+    node,
+    npm,
+    passt,
+    paths,
+    preboot,
+    preparing,
+    relay,
+    venv,
+    wheels,
+)
+from hartwell.setup.preparing import Preparation
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
 from hartwell.setup.websocket import Endpoint
@@ -45,12 +62,10 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
     return runner
 
 
-def boot_ahead(runner: Runner) -> None:
-    """Boots the default image for the page to wake.  Where that fails the page boots it itself."""
+def boot_ahead(name: str, runner: Runner) -> None:
+    """Boots an image for the page to wake.  Where that fails the page boots it itself."""
     try:
-        step = preboot.step()
-        if step is not None:
-            runner.run(step)
+        runner.run(preboot.step(name))
     except SetupError as error:
         runner.progress.note(f"  {error}\n  the page will boot it instead")
 
@@ -60,7 +75,7 @@ def choose_image(name: str, mirror: str | None, progress: Progress) -> None:
 
     Raises SetupError when there is neither an image nor a recipe of that name.
     """
-    with only_one(progress):
+    with builder.one_build(progress):
         if (image.IMAGES / name / "image.json").is_file():
             image.add_to_index(name, default=True)
         else:
@@ -78,8 +93,13 @@ def serve(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-open", action="store_true", help="open no browser")
     parser.add_argument("--no-preboot", dest="preboot", action="store_false", help="boot no machine ahead for the page")
     parser.add_argument(
-        "--image", metavar="NAME", help="the image that the page boots from now on, such as debian; built first where it "
-        "is not there yet (debian: 10 minutes and 1 GB)"
+        "--image", metavar="NAME", help="the image that the page boots from now on, such as shell or debian; built first "
+        "where it is not there yet (debian: 10 minutes and 1 GB)"
+    )
+    parser.add_argument(
+        "--no-debian", dest="debian", action="store_false",
+        help="do not prepare Debian behind the page; without this it is built at the lowest priority, and the page says when "
+        "it is there"
     )
     parser.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
     relay.add_options(parser)
@@ -90,15 +110,37 @@ def serve(arguments: list[str] | None = None) -> int:
         # First, since a port that is taken should not be learned after ten minutes.
         with Server(options.host, options.port) as server:
             runner = set_up(options.mirror, Progress())
+            given = os.environ.get(image.VARIABLE)
             if options.image:
                 choose_image(options.image, options.mirror, runner.progress)
-            if options.preboot:
-                boot_ahead(runner)
+            default = given or str(image.read_index()["default"])
+            if options.preboot and (options.image or default == image.NAME):  # others take minutes: behind the page
+                boot_ahead(default, runner)
             server.endpoints |= sockets
             server.mirror = options.mirror
-            return _serve(server, not options.no_open)
+            preparation = Preparation()
+            server.answers |= answers(preparation, given)
+            name = preparing.wanted(options.preboot) if options.debian and not given else None
+            try:
+                if name is not None:
+                    preparation.start(name, options.mirror, options.preboot, _say)
+                return _serve(server, not options.no_open)
+            finally:
+                preparation.stop()
 
     return reported(act)
+
+
+def answers(preparation: Preparation, given: str | None) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What serve.py says itself, by path.  `given`: the default image of this process alone."""
+    said: dict[str, Callable[[], dict[str, Any]]] = {"/preparing.json": preparation.state}
+    if given:
+        said["/static/images/index.json"] = lambda: {**image.read_index(), "default": given}
+    return said
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def endpoints(options: argparse.Namespace) -> dict[str, Endpoint]:

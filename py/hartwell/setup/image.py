@@ -13,6 +13,7 @@ import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from hartwell.setup import build, deb, kmod, packages, paths
 from hartwell.setup.cpio import Tree
@@ -22,6 +23,7 @@ from hartwell.setup.steps import (
     Step,
     digest,
     digest_files,
+    locked,
     replace_folder,
     scratch_folder,
     write_file,
@@ -31,6 +33,7 @@ GUEST = paths.ROOT / "guest"
 IMAGES = paths.STATIC / "images"
 FIRMWARE = paths.STATIC / "firmware"
 NAME = "shell"
+VARIABLE = "HARTWELL_IMAGE"  # names the image that is booted where none is named, for one process and its children
 
 # The kernel's self-tests of ciphers, its jitter source and the fixing-up of
 # trace events are 80 % of the instructions of a boot, and no one misses them here.
@@ -113,17 +116,32 @@ def describe(folder: Path, name: str, description: str) -> None:
     (folder / "image.json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def add_to_index(name: str, default: bool = False) -> None:
-    """Names an image in index.json; the first one, or one that asks for it, is the default."""
-    path = IMAGES / "index.json"
+def read_index() -> dict[str, Any]:
+    """images/index.json; empty while there is none."""
     try:
-        index = json.loads(path.read_text())
+        index = json.loads((IMAGES / "index.json").read_text())
     except (OSError, ValueError):
-        index = {}
-    names = [other for other in index.get("images", []) if other != name and (IMAGES / other / "image.json").exists()]
-    images = sorted([*names, name])
-    chosen = name if default or index.get("default") not in images else index["default"]
-    write_file(path, (json.dumps({"default": chosen, "images": images}, indent=2) + "\n").encode())
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def add_to_index(name: str, default: bool = False, unless_chosen: bool = False) -> bool:
+    """Names an image in index.json; the first one, or one that asks for it, is the default.
+
+    A default that was asked for is one that a person chose, and stays until they choose another;
+    with `unless_chosen` the image asks for itself and gives way to that.  Is it the default now?
+    """
+    with locked(IMAGES / ".lock"):
+        index = read_index()
+        names = [other for other in index.get("images", []) if other != name and (IMAGES / other / "image.json").exists()]
+        images = sorted([*names, name])
+        before = index.get("default") if index.get("default") in images else None
+        chosen = before is not None and index.get("chosen") is True
+        if default or before is None or (unless_chosen and not chosen):
+            before = name
+        facts = {"default": before, "images": images, "chosen": chosen or default}
+        write_file(IMAGES / "index.json", (json.dumps(facts, indent=2) + "\n").encode())
+    return before == name
 
 
 def read_kernel(package: Path) -> tuple[bytes, dict[str, kmod.ModuleFile]]:

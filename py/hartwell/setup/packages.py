@@ -72,7 +72,8 @@ def fetch(packages: list[Package], mirror: str | None, progress: Progress) -> di
     files = {}
     gone: list[tuple[Package, NotThere]] = []
     mirrors: list[str] = []
-    for package in packages:
+    for number, package in enumerate(packages):
+        progress.part(number / len(packages))
         target = FOLDER / package.file
         if not (target.is_file() and target.stat().st_size == package.size):
             mirrors = mirrors or find_mirrors(mirror)

@@ -1,8 +1,8 @@
-"""Boots the default image once and keeps it asleep, so that a page's first visit wakes it.
+"""Boots an image once and keeps it asleep, so that a page's first visit wakes it.
 
-The machine runs headless in Node; what is left is one file of the snapshot
-format (docs/snapshot-format.md) in static/snapshots/, which the page wakes
-over HTTP, lazily.
+The machine runs headless in Node; what is left is one file per image of the
+snapshot format (docs/snapshot-format.md) in static/snapshots/, which the page
+wakes over HTTP, lazily.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import subprocess
 from pathlib import Path
 
 from hartwell.layout import c_header
-from hartwell.setup import build, node, paths
+from hartwell.setup import build, image, node, paths
 from hartwell.setup.steps import (
     Progress,
     SetupError,
     Step,
     digest,
     digest_files,
-    replace_folder,
+    locked,
     scratch_folder,
     write_file,
 )
@@ -51,27 +51,24 @@ true
 """
 
 
-def step() -> Step | None:
-    """The step for the default image; None while there is no image."""
-    index = paths.STATIC / "images" / "index.json"
-    if not index.is_file():
-        return None
-    name = str(json.loads(index.read_text())["default"])
-    folder = paths.STATIC / "images" / name
+def step(name: str) -> Step:
+    """The step for an image that is there."""
+    folder = image.IMAGES / name
     files = (file for file in sorted(folder.iterdir()) if file.is_file())
     facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     package = Path(__file__).resolve().parents[1]
     key = digest(
-        "preboot 2", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
-        digest_files(build.hand_written(), build.CPU),
+        "preboot 3", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
+        digest_files([*build.CPU.rglob("*.c"), *build.CPU.rglob("*.h")], paths.ROOT),
     )
     outputs = (FOLDER / "index.json", FOLDER / f"{name}.hartwell")
-    return Step("preboot", f"booting {name} once, for the page to wake", key, outputs, lambda progress: boot(name, progress))
+    return Step(f"preboot-{name}", f"booting {name} once, for the page to wake", key, outputs,
+                lambda progress: boot(name, progress))
 
 
 def boot(name: str, progress: Progress) -> None:
     """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
-    with scratch_folder(FOLDER) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
+    with scratch_folder(FOLDER / name) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
         file = folder / f"{name}.hartwell"
         script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, file=str(file))
         command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps({"script": script})]
@@ -84,5 +81,7 @@ def boot(name: str, progress: Progress) -> None:
             raise SetupError(f"{name} did not get to a prompt within {SECONDS} s") from None
         if done.returncode or not file.is_file():
             raise SetupError(f"{name} could not be booted ahead: {(done.stderr or done.stdout).strip()[-2000:]}")
-        write_file(folder / "index.json", json.dumps({"default": name}).encode())
-        replace_folder(folder, FOLDER)
+        file.replace(FOLDER / file.name)
+    with locked(FOLDER / ".lock"):
+        names = sorted(found.stem for found in FOLDER.glob("*.hartwell"))
+        write_file(FOLDER / "index.json", json.dumps({"images": names}).encode())

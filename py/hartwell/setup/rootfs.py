@@ -87,6 +87,7 @@ def write_packages(tar: RootTar, packages: list[Path], manual: Iterable[str], pr
     for number, package in enumerate(packages):
         control = deb.control(package)
         name = _lay_out(tar, package, control, database)
+        progress.part(number / len(packages))
         progress.bytes(number + 1, len(packages)) if progress.out.isatty() else None
         database.order.append(name)
     for name in ALIASES[:3]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import json
 import os
 import re
 import secrets
@@ -19,11 +20,12 @@ import socketserver
 import sys
 import urllib.parse
 import webbrowser
+from collections.abc import Callable
 from email.utils import formatdate
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hartwell.setup import archive, guests, paths, websocket
 from hartwell.setup.steps import SetupError
@@ -133,6 +135,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if self.path.startswith(archive.PREFIX):
             self._pass_on(with_body)
+            return
+        if (answer := self.server.answers.get(self.path.split("?")[0])) is not None:
+            self._say(HTTPStatus.OK, json.dumps(answer()), {"Content-Type": TYPES[".json"], "Cache-Control": "no-store"})
             return
         file = find_file(self.path, self.server.web, self.server.static)
         try:
@@ -285,6 +290,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.guests = guests.Guests()
         self.endpoints: dict[str, websocket.Endpoint] = {guests.PATH: self.guests.endpoint()}
         """WebSockets by path; add to it before or while the server runs."""
+        self.answers: dict[str, Callable[[], dict[str, Any]]] = {}
+        """What is said anew each time, as JSON, by path; before files."""
         self.token = secrets.token_urlsafe(16)
         """What programs that are no browsers show to get a WebSocket."""
         self.host = host.strip("[]")

@@ -34,6 +34,7 @@ class Progress:
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.out = out if out is not None else sys.stderr
+        self._span = (0.0, 1.0)
         self._name = ""
         self._begun = 0.0
         self._shown = 0.0
@@ -54,6 +55,26 @@ class Progress:
         elif now - self._shown > 0.1:
             self._shown = now
             self._write(f"{self._name} ... {percent} % of {size_words(total)}", last=False)
+
+    @contextlib.contextmanager
+    def within(self, first: float, last: float) -> Iterator[None]:
+        """What is done in it is that part of the whole; the whole is 0.0 to 1.0."""
+        before = self._span
+        begin, end = before
+        self._span = (begin + first * (end - begin), begin + last * (end - begin))
+        try:
+            self.part(0.0)
+            yield
+        finally:
+            self._span = before
+
+    def part(self, share: float) -> None:
+        """How far it is, 0.0 to 1.0; for those who watch the whole (`whole`)."""
+        first, last = self._span
+        self.whole(first + min(1.0, share) * (last - first))
+
+    def whole(self, share: float) -> None:
+        """Hears how far all of it is.  Nothing here: lines tell what is done."""
 
     def note(self, text: str) -> None:
         """A line of its own."""
@@ -170,14 +191,28 @@ def replace_folder(new: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def scratch_folder(near: Path) -> Iterator[Path]:
-    """A folder on the disk of `near`, gone afterwards."""
+    """A folder on the disk of `near`, gone afterwards; those of processes that were killed go too."""
     folder = near.with_name(f".{near.name}.{os.getpid()}.part")
+    for left in near.parent.glob(f".{near.name}.*.part"):
+        number = left.name.removeprefix(f".{near.name}.").removesuffix(".part")
+        if number.isdecimal() and not _lives(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def digest(*parts: str | bytes) -> str:
@@ -197,12 +232,21 @@ def digest_files(files: Iterable[Path], root: Path) -> str:
 @contextlib.contextmanager
 def only_one(progress: Progress, state: Path | None = None) -> Iterator[None]:
     """Holds the checkout's set-up; a second one waits for the first."""
-    folder = state or paths.STATE
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    def waits() -> None:
+        progress.note("another set-up of this checkout is at work; waiting for it")
+
+    with locked((state or paths.STATE) / "lock", waits):
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Holds a lock of this name among all processes; `waits` is told when another one has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress.note("another set-up of this checkout is at work; waiting for it")
+            waits()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

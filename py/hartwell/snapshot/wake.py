@@ -61,9 +61,11 @@ def lock_name(identity: str) -> str:
 
 
 async def wake(
-    kind: type[Machine], place: Platform, manifest: Manifest, *, lazy: bool, fork: bool, show: bool, pack: int = 0
+    kind: type[Machine], place: Platform, manifest: Manifest, *, lazy: bool, fork: bool, show: bool, pack: int = 0,
+    own_disks: bool = False,
 ) -> Machine:
-    """A machine that goes on where the snapshot was taken.  `pack`: its chunks are in an open file."""
+    """A machine that goes on where the snapshot was taken.  `pack`: its chunks are in an open
+    file.  `own_disks`: a copy too keeps what it writes under the disks' names."""
     store = need_store(place)
     if not fork and not await store.lock(lock_name(manifest.identity)):
         raise MachineInUse(
@@ -72,12 +74,12 @@ async def wake(
         )
     try:
         plan = plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
-        disks = [await woken_disk(place, disk, fork=fork, pack=pack) for disk in manifest.disks]
+        disks = [await woken_disk(place, disk, fork=fork and not own_disks, pack=pack) for disk in manifest.disks]
         core = await place.create(plan)
         core.prepare_harts()  # their workers start while the rest is done
         try:
             if show and kind.shown is not None:
-                await _put_away(kind.shown)
+                await put_away(kind.shown)
             machine = kind(core, _request(manifest, plan, disks), place, Links.of(place, manifest.options))
             try:
                 note = await _fill(store, machine, manifest, lazy, fork, pack)
@@ -108,7 +110,7 @@ async def wake(
     return machine
 
 
-async def _put_away(machine: Machine) -> None:
+async def put_away(machine: Machine) -> None:
     """Another machine takes the console: this one goes to sleep if it can, so that nothing of it is lost."""
     if machine.alive and machine._platform.name == "browser":
         with contextlib.suppress(HartwellError):
