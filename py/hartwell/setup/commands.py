@@ -58,6 +58,8 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
         runner.run(venv.tests_step())
         runner.run(npm.checkers_step())
     runner.run(image.step(mirror))
+    if not image.read_index():
+        image.add_to_index(image.NAME)
     runner.run(passt.step(mirror))
     return runner
 

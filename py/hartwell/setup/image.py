@@ -85,7 +85,7 @@ def key() -> str:
 
 def step(mirror: str | None) -> Step:
     folder = IMAGES / NAME
-    outputs = (folder / "Image", folder / "initrd", folder / "image.json", IMAGES / "index.json",
+    outputs = (folder / "Image", folder / "initrd", folder / "image.json",
                FIRMWARE / "fw_jump.bin", FIRMWARE / "fw_dynamic.bin")
     return Step("image", "fetching Debian's kernel and making the shell image (120 MB)", key(), outputs,
                 lambda progress: make(mirror, progress))

@@ -61,9 +61,8 @@ def step(name: str) -> Step:
         "preboot 3", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
         digest_files([*build.CPU.rglob("*.c"), *build.CPU.rglob("*.h")], paths.ROOT),
     )
-    outputs = (FOLDER / "index.json", FOLDER / f"{name}.hartwell")
-    return Step(f"preboot-{name}", f"booting {name} once, for the page to wake", key, outputs,
-                lambda progress: boot(name, progress))
+    says = f"booting {name} once, for the page to wake"
+    return Step(f"preboot-{name}", says, key, (FOLDER / f"{name}.hartwell",), lambda progress: boot(name, progress))
 
 
 def boot(name: str, progress: Progress) -> None:
