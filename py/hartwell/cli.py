@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     kernel = images.add_parser("kernel", help="build an own, smaller kernel from Debian's source package")
     kernel.add_argument("--mirror", metavar="URL", help="a Debian mirror, instead of those of this machine's apt")
     kernel.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="compilers side by side")
+    kernel.add_argument("--debug-info", action="store_true", help="with a vmlinux that has types and lines, for debuggers")
     kernel.set_defaults(act=_build_kernel)
 
     bench = commands.add_parser("bench", help="measure speed, start and memory beside QEMU")
@@ -194,7 +195,7 @@ def _list_images(_: argparse.Namespace) -> int:
 def _build_kernel(options: argparse.Namespace) -> int:
     from hartwell.setup import kernel
 
-    return kernel.build(options.mirror, options.jobs)
+    return kernel.build(options.mirror, options.jobs, debug_info=options.debug_info)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ from hartwell.gdb.port import GdbPort
 from hartwell.guestagent import PORT, GuestAgent
 from hartwell.harts import Hart
 from hartwell.history.recording import Recording
-from hartwell.history.replay import Replayable
+from hartwell.history.replay import Replayable, check_repeatable
 from hartwell.inspection import Inspection
 from hartwell.jit import jit_threshold
 from hartwell.layout import CONSTANTS, field
@@ -152,6 +152,7 @@ class Machine(Replayable, Inspection, GdbPort):
                 place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,
                 disks=disks, firmware=firmware, bare=bare, overlay=overlay,
             )
+            check_repeatable(recording, request)
             if show and cls.shown is not None:
                 await cls.shown.close()
             core = await place.create(request.plan)

@@ -12,8 +12,10 @@ import pytest
 from hartwell.errors import BadConfiguration, HartwellError
 from hartwell.history import Recording
 from hartwell.history.driver import INTERVAL
+from hartwell.history.replay import check_repeatable
 from hartwell.layout import RAM_BASE
 from hartwell.machine import Machine
+from hartwell.request import make_request
 from tests.core.assembler import Code, assemble
 from tests.core.bare import SYMBOLS, elf
 from tests.core.bench import platform
@@ -176,9 +178,15 @@ async def test_a_reset_begins_a_new_history() -> None:
 
 
 async def test_what_cannot_be_recorded_is_refused() -> None:
-    for wrong in ({"harts": 2}, {"disks": [b"disk"]}):
-        with pytest.raises(BadConfiguration):
-            await Machine.record(platform=platform(), show=False, **wrong)  # type: ignore[arg-type]
+    for wrong in ({"harts": 2}, {"disks": [b"disk"]}, {"share": "."}, {"network": "switch"}, {"jit": True}):
+        with pytest.raises(BadConfiguration, match=f"{next(iter(wrong))}: .*a machine that is recorded"):
+            await Machine.record(platform=platform(), show=False, **wrong)
+    request = await make_request(
+        platform(), image=None, harts=1, memory="16M", kernel=None, initrd=None, append=None, disks=[b"disk" * 4096],
+        firmware=None, bare=elf(assemble("wfi", RAM_BASE)))
+    with pytest.raises(BadConfiguration, match="can have no disks yet"):
+        check_repeatable(Recording(bytes(32), 0), request)
+    check_repeatable(None, request)
     for damaged in (b"", b"{}", b"[1]", b'{"format": "hartwell recording", "version": 9}'):
         with pytest.raises(BadConfiguration, match="no recording"):
             await Machine.replay(damaged, platform=platform(), show=False)

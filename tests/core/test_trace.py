@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from hartwell.layout import CONSTANTS, TRACE_SLOTS
+from hartwell.linux import Linux
+from hartwell.memory import Memory
+from hartwell.trace import Trace
+from hartwell.trace import trace as trace_module
 from hartwell.trace.recorder import Recorder, mask_of
 from hartwell.trace.records import CALL, INTERRUPT, RETURN, SAMPLE, SWITCH, TRAP, Record
 from hartwell.trace.syscalls import begun, returned
@@ -138,6 +144,29 @@ def test_a_full_ring_loses_the_newest_and_counts(hart: Bench) -> None:
     assert len(log.take()) == 1 and log.recorder.lost == 1
     put(hart.core, "Hart.trace.tail", head + TRACE_SLOTS * 3)  # set back by a reset: nonsense is not read
     assert log.take() == []
+
+
+def test_a_session_tells_what_it_misses(hart: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rings had no room for, and what went because it was the oldest: in text, in JSON, until clear()."""
+    monkeypatch.setattr(trace_module, "MOST", 3)
+    session = Trace(hart.core, Linux(Memory(hart.core), [])).events("traps")
+    for _ in range(3):
+        hart.execute(".half 0")
+    assert (len(session), session.missing, session.text().count("\n")) == (3, "", 2)
+    hart.execute(".half 0")
+    hart.execute(".half 0")
+    assert (len(session), session.forgotten, session.lost) == (3, 2, 0)
+    head = get(hart.core, "Hart.trace.head")
+    put(hart.core, "Hart.trace.tail", head - TRACE_SLOTS & 0xFFFF_FFFF)
+    hart.execute(".half 0")
+    put(hart.core, "Hart.trace.tail", head - 1)
+    session.stop()
+    assert session.lost == 1
+    assert session.text().splitlines()[-1] == "# events: 1 lost, the machine was faster than Python; the 2 oldest forgotten"
+    assert json.loads(session.chrome())["otherData"] == {"lost": 1, "forgotten": 2}
+    assert "1 lost" in repr(session)
+    session.clear()
+    assert (len(session), session.missing) == (0, "")
 
 
 @pytest.mark.parametrize("head", [TRACE_SLOTS - 1, 0xFFFF_FFFF, 0xFFFF_FFFE])

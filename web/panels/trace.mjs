@@ -125,10 +125,10 @@ export class TracePanel extends HTMLElement {
 
   async #ask() {
     try {
-      const { lines, total, lost } = await this.page.supervisor.python(
-        `{"lines": [str(event) for event in trace.new(${SHOWN})], "total": len(trace), "lost": machine.trace.lost}`,
+      const { lines, total, missing } = await this.page.supervisor.python(
+        `{"lines": [str(event) for event in trace.new(${SHOWN})], "total": len(trace), "missing": trace.missing}`,
       );
-      this.#draw(lines, total, lost);
+      this.#draw(lines, total, missing);
     } catch (error) {
       this.concealed();
       this.#running = false;
@@ -140,9 +140,9 @@ export class TracePanel extends HTMLElement {
   /**
    * @param {string[]} lines
    * @param {number} total
-   * @param {number} lost
+   * @param {string} missing
    */
-  #draw(lines, total, lost) {
+  #draw(lines, total, missing) {
     const log = this.#log;
     const following = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
     log.append(
@@ -156,7 +156,7 @@ export class TracePanel extends HTMLElement {
     while (log.childElementCount > SHOWN) log.firstElementChild?.remove();
     if (following) log.scrollTop = log.scrollHeight;
     const status = /** @type {HTMLElement} */ (this.querySelector("[role=status]"));
-    status.textContent = `${total.toLocaleString("en")} events${lost ? `; ${lost.toLocaleString("en")} lost, the machine was faster than Python` : ""}.`;
+    status.textContent = `${total.toLocaleString("en")} events${missing && `; ${missing}`}.`;
   }
 }
 

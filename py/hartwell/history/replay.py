@@ -22,8 +22,26 @@ if TYPE_CHECKING:
     from hartwell.debugger import Debugger
     from hartwell.guestagent import GuestAgent
     from hartwell.machine import Machine
+    from hartwell.request import Request
 
+_FIXED: dict[str, Any] = {"harts": 1, "share": None, "network": None, "jit": False}
+_HAS = {
+    "harts": "one", "share": "no shared folder: put files into its initrd", "network": "no network",
+    "jit": "no translator: leave it out, or give False",
+}
 INSTRUCTIONS_PER_TICK = 10  # of mtime, 10 MHz: a hart of 100 MIPS
+
+
+def check_repeatable(recording: Recording | None, request: Request) -> None:
+    """BadConfiguration where a run is to repeat and can't: an image with a disk of its own."""
+    if recording and request.disks:
+        raise _no_disk(f"image {request.name}")
+
+
+def _no_disk(what: str) -> BadConfiguration:
+    return BadConfiguration(
+        f"{what}: a machine that is recorded can have no disks yet; take an image without one, such as shell, and put files "
+        "into its initrd")
 
 
 class Replayable:
@@ -47,8 +65,8 @@ class Replayable:
         """Boots a machine whose run can be repeated; `options` as of `boot`.
 
         One hart, on the interpreter, with time that goes by the number of its
-        instructions and random numbers from a seed.  Has no shared folder, and
-        no disks.
+        instructions and random numbers from a seed.  Has no shared folder, no
+        network and no disks; BadConfiguration when one is asked for.
         """
         return await cls.replay(Recording(os.urandom(32), time.time_ns() // 1000), **options)
 
@@ -59,13 +77,13 @@ class Replayable:
         recorded.  BadConfiguration for what is no recording."""
         if isinstance(recording, bytes):
             recording = Recording.from_bytes(recording)
+        for name, value in _FIXED.items():
+            if options.get(name) not in (None, "default", value):
+                raise BadConfiguration(f"{name}: {options[name]!r} asked for; a machine that is recorded has {_HAS[name]}")
         if options.get("disks"):
-            raise BadConfiguration("disks: a machine that is recorded can have none yet; put files into its initrd")
-        if options.get("harts", 1) != 1:
-            raise BadConfiguration(f"harts: {options['harts']} asked for; a machine that is recorded has one")
+            raise _no_disk("disks")
         boot: Any = cls.boot  # type: ignore[attr-defined]
-        fixed = {"harts": 1, "share": None, "network": None, "jit": False}
-        machine: Machine = await boot(**{**options, **fixed}, recording=recording)
+        machine: Machine = await boot(**{**options, **_FIXED}, recording=recording)
         return machine
 
     def _need_no_history(self) -> None:

@@ -27,6 +27,10 @@ def endpoint() -> Endpoint:
 
 
 def _serve(page: WebSocket) -> None:
+    if not page.local:
+        # serve.py --host lets other computers see the page; a port of this one is not for them.
+        _tell(page, error="gdb is let in for pages of this computer only; open the page as http://localhost, or by ssh -L")
+        return
     text = page.query.get("port", "0")
     if not (text.isdecimal() and int(text) <= 65535):
         _tell(page, error=f"port {text}: a port is a number from 0 to 65535")

@@ -23,6 +23,9 @@ CROSS = "riscv64-linux-gnu-"
 NAME = "small"
 FOLDER = paths.STATE / "kernel"
 
+# DWARF for gdb and hartwell.symbols; nothing of it is in the Image.
+DEBUG_INFO = "CONFIG_DEBUG_INFO_NONE=n\nCONFIG_DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT=y\n"
+
 # Commands that the kernel's build runs, and the Debian packages they come from.
 NEEDED = {
     f"{CROSS}gcc": "gcc-riscv64-linux-gnu", "make": "make", "gcc": "gcc", "flex": "flex", "bison": "bison", "bc": "bc",
@@ -30,8 +33,10 @@ NEEDED = {
 }
 
 
-def build(mirror: str | None, jobs: int, progress: Progress | None = None) -> int:
+def build(mirror: str | None, jobs: int, progress: Progress | None = None, *, debug_info: bool = False) -> int:
     """Fetches the source, configures, compiles and leaves static/images/small; 0.
+
+    debug_info: vmlinux has types and lines, for debuggers.  The Image is the same.
 
     Takes some 10 minutes of two cores and 2 GB of disk the first time; what
     was compiled is kept, so that a changed fragment costs little.  Raises
@@ -43,12 +48,14 @@ def build(mirror: str | None, jobs: int, progress: Progress | None = None) -> in
     check_tools()
     tree = source(mirror, progress)
     out = FOLDER / "build"
-    configure(tree, out)
+    configure(tree, out, debug_info)
     progress.begin(f"compiling the kernel ({jobs} at a time; minutes)")
     make(tree, out, f"-j{jobs}", "Image", log=FOLDER / "build.log")
     progress.end()
     install(out / "arch" / "riscv" / "boot" / "Image", mirror, progress)
     progress.note(f"static/images/{NAME} is made; `hartwell run --image {NAME}` boots it, and so does ?image={NAME}")
+    if debug_info:
+        progress.note(f"its symbols and lines: {out / 'vmlinux'}, and the sources below {tree}")
     return 0
 
 
@@ -91,15 +98,17 @@ def source(mirror: str | None, progress: Progress) -> Path:
     return tree
 
 
-def configure(tree: Path, out: Path) -> None:
+def configure(tree: Path, out: Path, debug_info: bool = False) -> None:
     """tinyconfig, the fragment over it, and what follows from both; nothing when neither changed."""
     out.mkdir(parents=True, exist_ok=True)
-    key, stamp = digest(FRAGMENT.read_bytes()), out / "fragment.sha256"
+    wanted = FRAGMENT.read_text() + (DEBUG_INFO if debug_info else "")
+    key, stamp = digest(wanted.encode()), out / "fragment.sha256"
     if (out / ".config").exists() and stamp.exists() and stamp.read_text() == key:
         return
     make(tree, out, "tinyconfig")
-    merge = tree / "scripts" / "kconfig" / "merge_config.sh"
-    _run([str(merge), "-m", "-O", str(out), str(out / ".config"), str(FRAGMENT)], cwd=tree)
+    merge, fragment = tree / "scripts" / "kconfig" / "merge_config.sh", out / "fragment"
+    fragment.write_text(wanted)
+    _run([str(merge), "-m", "-O", str(out), str(out / ".config"), str(fragment)], cwd=tree)
     make(tree, out, "olddefconfig")
     stamp.write_text(key)
 

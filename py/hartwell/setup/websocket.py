@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import importlib.util
+import ipaddress
 import site
 import socket as sockets
 import threading
@@ -76,6 +77,15 @@ class WebSocket:
         self._parts: list[bytes] = []
         self._text = False
         self._waiting: list[Any] = []
+
+    @property
+    def local(self) -> bool:
+        """Is the peer on this computer, on its loopback?"""
+        try:
+            peer = ipaddress.ip_address(str(self._socket.getpeername()[0]).partition("%")[0])
+        except (OSError, ValueError):
+            return False
+        return (getattr(peer, "ipv4_mapped", None) or peer).is_loopback
 
     def receive(self) -> bytes | str | None:
         """The next message; None once the connection is over, by whoever's wish."""

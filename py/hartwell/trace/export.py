@@ -8,7 +8,7 @@ harts are a process of their own, with a track for each hart.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hartwell.trace.syscalls import Syscall
@@ -20,8 +20,8 @@ HARTS = 1 << 22  # above every pid (PID_MAX_LIMIT)
 _MICRO = 1e6
 
 
-def chrome(events: Sequence[Syscall | Event], unfinished: Sequence[Syscall] = ()) -> str:
-    """The JSON text."""
+def chrome(events: Sequence[Syscall | Event], unfinished: Sequence[Syscall] = (), about: Mapping[str, int] | None = None) -> str:
+    """The JSON text; `about` is what viewers show of the trace as a whole."""
     rows: list[dict[str, Any]] = []
     processes: dict[int, str] = {HARTS: "harts"}
     on_hart: dict[int, tuple[float, str]] = {}
@@ -53,7 +53,7 @@ def chrome(events: Sequence[Syscall | Event], unfinished: Sequence[Syscall] = ()
         rows.append({"name": "process_name", "ph": "M", "pid": number, "tid": 0, "args": {"name": name}})
     for hart in sorted({row["tid"] for row in rows if row["pid"] == HARTS and row["ph"] != "M"}):
         rows.append({"name": "thread_name", "ph": "M", "pid": HARTS, "tid": hart, "args": {"name": f"hart {hart}"}})
-    return json.dumps({"traceEvents": rows, "displayTimeUnit": "ms"})
+    return json.dumps({"traceEvents": rows, "displayTimeUnit": "ms", "otherData": dict(about or {})})
 
 
 def _span(hart: int, start: float, name: str, end: float) -> dict[str, Any]:

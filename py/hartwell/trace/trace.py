@@ -69,7 +69,8 @@ class Session:
         self._pids = None if pid is None else {pid}
         self._open: dict[int, _Call] = {}
         self._done: deque[Syscall | Event | _Call] = deque(maxlen=MOST)
-        self._count = self._shown = 0
+        self._count = self._shown = self._cleared = 0
+        self._lost_before, self._lost = trace.lost, 0
         self._calls = "syscalls" in kinds
         # Who follows needs to see how processes are made, wanted or not.
         also = {by_name()[name].number for name in _CLONES} if follow else set()
@@ -89,13 +90,15 @@ class Session:
         if self._wish:
             wish, self._wish = self._wish, None
             self._trace.recorder.leave(wish)
+            self._lost = self._trace.lost - self._lost_before
         return self
 
     def clear(self) -> None:
         """Forgets what was noted so far."""
         self._drain()
         self._done.clear()
-        self._shown = self._count
+        self._shown = self._cleared = self._count
+        self._lost_before, self._lost = self._trace.lost, 0
 
     def new(self, most: int = 1000) -> list[Syscall | Event]:
         """What came since the last call of new(), the last `most` of it."""
@@ -115,13 +118,38 @@ class Session:
         self._drain()
         return [call.decoded() for call in self._open.values()]
 
+    @property
+    def lost(self) -> int:
+        """Records that full rings had no room for since it began, or since clear(): of all that the machine noted then."""
+        self._drain()
+        return self._trace.lost - self._lost_before if self.running else self._lost
+
+    @property
+    def forgotten(self) -> int:
+        """Events that went because a session keeps the last MOST of them."""
+        self._drain()
+        return self._count - self._cleared - len(self._done)
+
+    @property
+    def missing(self) -> str:
+        """What is not here, in words; "" when all is."""
+        words = []
+        if lost := self.lost:
+            words.append(f"{lost:,} lost, the machine was faster than Python")
+        if forgotten := self.forgotten:
+            words.append(f"the {forgotten:,} oldest forgotten")
+        return "; ".join(words)
+
     def text(self) -> str:
-        """A line for each."""
-        return "\n".join(map(str, self))
+        """A line for each, and a last one about what is missing."""
+        lines = [str(event) for event in self]
+        if missing := self.missing:
+            lines.append(f"# events: {missing}")
+        return "\n".join(lines)
 
     def chrome(self) -> str:
         """As JSON in the trace event format, which ui.perfetto.dev and chrome://tracing open."""
-        return chrome(list(self), self.open)
+        return chrome(list(self), self.open, {"lost": self.lost, "forgotten": self.forgotten})
 
     def __iter__(self) -> Iterator[Syscall | Event]:
         self._drain()
@@ -140,7 +168,8 @@ class Session:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<trace of {', '.join(sorted(self._kinds))}: {len(self)} events{', running' if self.running else ''}>"
+        words = [f"{len(self)} events", self.missing, "running" if self.running else ""]
+        return f"<trace of {', '.join(sorted(self._kinds))}: {', '.join(filter(None, words))}>"
 
     # --- inside ---------------------------------------------------------------
 
