@@ -27,9 +27,10 @@ START_SECONDS = 30
 
 
 class QuietTab:
-    """One page; `python` and `evaluate` as of tests.e2e.tab.Tab."""
+    """One page; `python` and `evaluate` as of tests.e2e.tab.Tab.  `browser`: the process's number."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, browser: int) -> None:
+        self.browser = browser
         self._wire = connect(address, max_size=None)
         self._number = 0
 
@@ -71,7 +72,7 @@ def quiet_tab(address: str, until: str) -> Iterator[QuietTab]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        tab = QuietTab(_page(process, address))
+        tab = QuietTab(_page(process, address), process.pid)
         end = time.monotonic() + START_SECONDS
         while not tab.holds(until):
             if time.monotonic() > end:

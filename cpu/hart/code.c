@@ -294,7 +294,7 @@ const struct Insn *code_decoded(const struct Hart *h, uint32_t page)
 const uint8_t *code_bytes(struct Hart *h, const struct Insn *page)
 {
     uint32_t slot = (uint32_t)(page - slot_entries(h, 0)) / DECODE_ENTRIES;
-    return (const uint8_t *)mem_at(MACHINE->ram_offset) + (size_t)slot_page(h)[slot] * 4096;
+    return ram_byte(slot_page(h)[slot] * 4096u);
 }
 
 void code_synchronize(struct Hart *h)

@@ -266,7 +266,7 @@ static bool stops_here(struct Hart *h, const struct Insn *page, struct Insn *ip)
 {
     bool stale;
     const uint8_t *bytes = code_bytes(h, page) + (ip - page) * 2;
-    if (debug_break(h, RAM_BASE + mem_offset(bytes) - MACHINE->ram_offset, &stale))
+    if (debug_break(h, RAM_BASE + mem_offset(bytes) - RAM_OFFSET, &stale))
         return true;
     if (stale)
         ip->op = OP_UNDECODED;

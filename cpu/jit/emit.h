@@ -128,12 +128,15 @@ static inline void access(struct Emit *e, uint32_t code, uint32_t align, uint32_
     put_u(&e->out, align);
     put_u(&e->out, offset);
 }
-static inline void atomic(struct Emit *e, uint32_t code, uint32_t align)
+/* Of guest RAM, by offsets in it (ram_byte); atomics take no displacement of their own. */
+static inline void access_ram(struct Emit *e, uint32_t code, uint32_t align, uint32_t offset)
+{
+    access(e, code, align, RAM_OFFSET + offset);
+}
+static inline void atomic_ram(struct Emit *e, uint32_t code, uint32_t align)
 {
     put(&e->out, W_ATOMIC);
-    put_u(&e->out, code);
-    put_u(&e->out, align);
-    put_u(&e->out, 0);
+    access_ram(e, code, align, 0);
 }
 
 /* A field of struct Hart. */

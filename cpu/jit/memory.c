@@ -25,7 +25,7 @@ static void emit_index(struct Emit *e)
     op(e, W_I32_AND);
 }
 
-/* L_VA = the i64 on the stack, which becomes D of mmu/mmu.h: its host address if it is a hit. */
+/* L_VA = the i64 on the stack, which becomes D of mmu/mmu.h: its offset in RAM if it is a hit. */
 void push_entry(struct Emit *e, bool store)
 {
     tee(e, L_VA);
@@ -92,7 +92,7 @@ void emit_load(struct Emit *e, const struct JitInsn *n)
     struct Access a = access_of(n->i.op);
     if (n->kind == KIND_FLOAD)
         need_fp(e);
-    access(e, a.code, a.log2, push_place(e, n, false, 1u << a.log2));
+    access_ram(e, a.code, a.log2, push_place(e, n, false, 1u << a.log2));
     if (n->kind == KIND_LOAD) {
         set_x(e, n->i.rd);
     } else if (a.log2 == 3) {
@@ -116,7 +116,7 @@ void emit_store(struct Emit *e, const struct JitInsn *n)
         get(e, e->local[32 + n->i.rd]);
     else
         push_f_bits(e, n->i.rd);
-    access(e, a.code, a.log2, offset);
+    access_ram(e, a.code, a.log2, offset);
 }
 
 /* --- atomics: Threads proposal's opcodes ------------------------------------------ */
@@ -134,7 +134,7 @@ static void emit_load_reserved(struct Emit *e, const struct JitInsn *n, bool wid
     push_x(e, n->i.rs1);
     emit_lookup(e, false, wide ? 7 : 3);
     push_host(e);
-    atomic(e, A_LOAD + (wide ? 1 : 6), wide ? 3 : 2);
+    atomic_ram(e, A_LOAD + (wide ? 1 : 6), wide ? 3 : 2);
     set(e, L_WORD);
     get(e, L_HART), get(e, L_VA), STORE_HART(e, W_I64_STORE, 3, reservation);
     get(e, L_HART), get(e, L_WORD), STORE_HART(e, W_I64_STORE, 3, reservation_value);
@@ -168,7 +168,7 @@ static void emit_store_conditional(struct Emit *e, const struct JitInsn *n, bool
         push64(e, 0xffffffffull);
         op(e, W_I64_AND);
     }
-    atomic(e, A_CMPXCHG + (wide ? 1 : 6), wide ? 3 : 2);
+    atomic_ram(e, A_CMPXCHG + (wide ? 1 : 6), wide ? 3 : 2);
     get(e, L_WORD);
     op(e, W_I64_NE);
     op(e, W_I64_EXTEND_U);
@@ -206,7 +206,7 @@ void emit_amo(struct Emit *e, const struct JitInsn *n)
     emit_lookup(e, true, wide ? 7 : 3);
     push_host(e);
     push_x(e, (uint32_t)n->i.imm & 31);
-    atomic(e, code + (wide ? 1 : 6), wide ? 3 : 2);
+    atomic_ram(e, code + (wide ? 1 : 6), wide ? 3 : 2);
     sign_extend_word(e, wide);
     set_x(e, n->i.rd);
 }

@@ -28,7 +28,7 @@ static bool page_there(struct Region *r, uint32_t number)
 
 static uint32_t window_half(const struct Region *r, uint32_t at)
 {
-    return half_at((const uint8_t *)mem_at(MACHINE->ram_offset) + (size_t)r->page[at >> 12] * 4096 + (at & 0xfff));
+    return half_at(ram_byte(r->page[at >> 12] * 4096u + (at & 0xfff)));
 }
 
 static RegSet x_bit(uint32_t r) { return r && r < 32 ? 1ull << r : 0; }

@@ -38,7 +38,7 @@ static uint64_t hash_ranges(const struct Range *ranges, uint32_t count, const ui
     uint64_t hash = count;
     for (uint32_t k = 0; k < count; k++) {
         for (uint32_t at = ranges[k].at; at < ranges[k].at + ranges[k].bytes; at += 2) {
-            const uint16_t *half = (const uint16_t *)mem_at(MACHINE->ram_offset + page[at >> 12] * 4096u + (at & 0xfff));
+            const uint16_t *half = (const uint16_t *)(const void *)ram_byte(page[at >> 12] * 4096u + (at & 0xfff));
             hash = mix(hash, (uint64_t)at << 16 | *half);
         }
     }

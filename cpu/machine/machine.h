@@ -26,6 +26,10 @@ static inline void *mem_at(uint32_t offset) { return linear_memory + offset; }
 static inline uint32_t mem_offset(const void *p) { return (uint32_t)((const uint8_t *)p - linear_memory); }
 #endif
 
+/* A byte of guest RAM by its offset in it.  RAM lies at the same place in every
+ * machine's memory, so that is one operand with a constant displacement. */
+static inline uint8_t *ram_byte(uint32_t at) { return (uint8_t *)mem_at(at) + RAM_OFFSET; }
+
 #define MACHINE ((struct Machine *)mem_at(MACHINE_BASE))
 
 /* Wall clock in microseconds since the Unix epoch, from the host. */

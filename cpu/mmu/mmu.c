@@ -42,7 +42,7 @@ uint8_t *ram_at(uint64_t pa, uint64_t bytes)
     if (m->absent_pages && bytes)
         for (uint64_t page = at / PAGE_SIZE; page <= (at + bytes - 1) / PAGE_SIZE; page++)
             page_await(NULL, (uint32_t)page);
-    return (uint8_t *)mem_at(m->ram_offset + (uint32_t)at);
+    return ram_byte((uint32_t)at);
 }
 
 static void page_dirtied(uint32_t page)
@@ -200,18 +200,18 @@ static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t ac
     uint64_t at = (pa & PAGE_MASK) - RAM_BASE;
     if (at >= m->ram_bytes)
         return NULL;
-    uint32_t page = (uint32_t)(at / PAGE_SIZE), host = m->ram_offset + (uint32_t)at;
+    uint32_t page = (uint32_t)(at / PAGE_SIZE);
     uint8_t flags = __atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST);
     if (flags & PAGE_ABSENT)
         page_await(h, page);
     if (access == ACCESS_WRITE)
         page_dirtied(page);
     if (!(flags & PAGE_WATCHED) && !(m->debug.watchpoint_count && debug_watched(h, va, pa))) {
-        tlb_enter(h, va, host, access == ACCESS_WRITE, global);
+        tlb_enter(h, va, (uint32_t)at, access == ACCESS_WRITE, global);
         if (superpage)
             tlb_note_superpage(h, va);
     }
-    return (uint8_t *)mem_at(host | (uint32_t)(va & (PAGE_SIZE - 1)));
+    return ram_byte((uint32_t)at | (uint32_t)(va & (PAGE_SIZE - 1)));
 }
 
 /* A pointer for va's byte, good to the end of its page; *pa always set.  NULL
@@ -348,7 +348,7 @@ uint8_t *mem_amo(struct Hart *h, uint64_t va, uint32_t size, bool write)
     }
     uint64_t d = *(uint64_t *)mem_at((write ? h->tlb_write : h->tlb_read) + ((uint32_t)(va >> 9) & h->tlb_mask)) ^ va;
     if ((d & h->tlb_hit) == 0)
-        return (uint8_t *)mem_at((uint32_t)d);
+        return ram_byte((uint32_t)d);
     uint64_t pa;
     bool ok;
     uint8_t *at = host_pointer(h, va, access, &pa, &ok);

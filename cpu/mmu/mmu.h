@@ -1,15 +1,15 @@
 /* Memory as a hart sees it.
  *
  * TLB: per hart and mode (TLB_SETS: U, S, S with SUM, M) a table for reads and
- * one for writes, flat and one load deep.  With H = host_bits, the size of the
- * linear memory's offsets, a table has 2^(H - 12 + 1) entries of 64 bits,
+ * one for writes, flat and one load deep.  With H = ram_bits, the size of
+ * offsets in guest RAM, a table has 2^(H - 12 + 1) entries of 64 bits,
  * indexed by va[H:12], one bit more than an offset has:
  *
  *      63                 H+1   H   H-1              12  11    0
  *     +----------------------+-----+------------------+--------+
- *  E  | va page's bits       | va  | va ^ host page   |   0    |   valid
+ *  E  | va page's bits       | va  | va ^ RAM page    |   0    |   valid
  *     +----------------------+-----+------------------+--------+
- *  D = E ^ va: bits 63..H all 0 on a hit, then D is the host offset.
+ *  D = E ^ va: bits 63..H all 0 on a hit, then D is the offset in RAM.
  *
  * An invalid entry has the complement of its own index's top bit at H, so no
  * va can hit it: the lower half is filled with 0xff, the upper with 0x00.
@@ -37,7 +37,7 @@ bool mem_store_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t value);
         uint64_t d = *(uint64_t *)mem_at(h->tlb_read + ((uint32_t)(va >> 9) & h->tlb_mask)) ^ va; \
         if (__builtin_expect((d & (h->tlb_hit | (bits / 8 - 1))) != 0, 0))                        \
             return mem_load_slow(h, va, bits / 8, out);                                           \
-        *out = *(uint##bits##_t *)mem_at((uint32_t)d);                                            \
+        *out = *(uint##bits##_t *)ram_byte((uint32_t)d);                                          \
         return true;                                                                              \
     }                                                                                             \
     static inline bool mem_store##bits(struct Hart *h, uint64_t va, uint64_t value)               \
@@ -45,7 +45,7 @@ bool mem_store_slow(struct Hart *h, uint64_t va, uint32_t size, uint64_t value);
         uint64_t d = *(uint64_t *)mem_at(h->tlb_write + ((uint32_t)(va >> 9) & h->tlb_mask)) ^ va; \
         if (__builtin_expect((d & (h->tlb_hit | (bits / 8 - 1))) != 0, 0))                        \
             return mem_store_slow(h, va, bits / 8, value);                                        \
-        *(uint##bits##_t *)mem_at((uint32_t)d) = (uint##bits##_t)value;                           \
+        *(uint##bits##_t *)ram_byte((uint32_t)d) = (uint##bits##_t)value;                         \
         return true;                                                                              \
     }
 MEM_ACCESS(8)
@@ -88,8 +88,8 @@ void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
 void tlb_drop_writes(struct Hart *h); /* of another hart, too, while it stands still */
 void tlb_note_superpage(struct Hart *h, uint64_t va); /* va's translation is one */
-/* Enters va's page into the present set's table; host: the page's offset in linear memory. */
-void tlb_enter(struct Hart *h, uint64_t va, uint32_t host, bool write, bool global);
+/* Enters va's page into the present set's table; at: the page's offset in RAM. */
+void tlb_enter(struct Hart *h, uint64_t va, uint32_t at, bool write, bool global);
 
 /* Takes every page that now holds code out of the write tables.  For a page
  * that was in one, this hart may have written it unseen since it was marked:

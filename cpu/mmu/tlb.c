@@ -65,8 +65,8 @@ void tlb_use_set(struct Hart *h, uint32_t set)
     h->tlb_read = mem_offset(tlb_table(h, set, TABLE_READ));
     h->tlb_write = mem_offset(tlb_table(h, set, TABLE_WRITE));
     h->tlb_mask = ((1u << bits) - 1) << 3;
-    h->host_bits = bits + 11;
-    h->tlb_hit = ~0ull << h->host_bits;
+    h->ram_bits = bits + 11;
+    h->tlb_hit = ~0ull << h->ram_bits;
 }
 
 /* A journal lists the indices that may be valid, so a flush costs what was
@@ -80,13 +80,13 @@ static void journal_add(struct Hart *h, uint32_t number, uint32_t index)
         h->journal_count[number] = count + 1;
 }
 
-void tlb_enter(struct Hart *h, uint64_t va, uint32_t host, bool write, bool global)
+void tlb_enter(struct Hart *h, uint64_t va, uint32_t at, bool write, bool global)
 {
     uint32_t table = write ? TABLE_WRITE : TABLE_READ, index = tlb_index(va);
     uint64_t *entry = tlb_table(h, h->mem_mode, table) + index;
     if (!global || *entry == invalid_entry(index))
         journal_add(h, journal_number(h->mem_mode, table, global), index);
-    *entry = (va & ~0xfffull) ^ host;
+    *entry = (va & ~0xfffull) ^ at;
 }
 
 static void journal_flush(struct Hart *h, uint32_t set, uint32_t table, bool global)
@@ -158,11 +158,11 @@ void tlb_flush_page(struct Hart *h, uint64_t va)
 static void drop_if_code(uint64_t *entry, uint32_t index, uint32_t own)
 {
     const struct Machine *m = MACHINE;
-    uint64_t va = (uint64_t)index << 12, host_mask = (1ull << (m->tlb_bits + 11)) - 1;
-    uint64_t d = (*entry ^ va) & (host_mask << 1 | 1);
-    if (d > host_mask) /* bit H set: invalid */
+    uint64_t va = (uint64_t)index << 12, ram_mask = (1ull << (m->tlb_bits + 11)) - 1;
+    uint64_t d = (*entry ^ va) & (ram_mask << 1 | 1);
+    if (d > ram_mask) /* bit H set: invalid */
         return;
-    uint32_t page = ((uint32_t)d - m->ram_offset) / 4096;
+    uint32_t page = (uint32_t)d / 4096;
     if (!(__atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST) & PAGE_CODE))
         return;
     *entry = invalid_entry(index);

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hartwell.devices import board
 from hartwell.elf import is_elf, read_elf
 from hartwell.errors import BadConfiguration, BadElf, BadKernel
-from hartwell.layout import RAM_BASE
+from hartwell.layout import RAM_BASE, RAM_OFFSET
 from hartwell.platform import Blob, Core, Platform
 from hartwell.sizes import show_size
 
@@ -44,7 +44,7 @@ class Ram:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._offset = core.plan.values["ram_offset"]
+        self._offset = RAM_OFFSET
         self.bytes = core.plan.ram_bytes
         self.end = RAM_BASE + self.bytes
 
@@ -182,5 +182,5 @@ def load_bare(core: Core, blob: Blob, name: str, slots: list[int]) -> Start:
 
 def write(core: Core, pa: int, data: bytes) -> None:
     """Bytes into RAM at a guest physical address that is known to be there."""
-    core.write(core.plan.values["ram_offset"] + pa - RAM_BASE, data)
+    core.write(RAM_OFFSET + pa - RAM_BASE, data)
     core.call("ram_changed", pa, len(data))

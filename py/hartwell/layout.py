@@ -12,8 +12,9 @@ Fixed part (same for every machine):
     0x0012_0000  struct Hart [8]       (HART_BASE, HART_STRIDE each)
     0x0020_0000  C stacks, one per hart and one for the supervisor (STACK_BASE)
     0x0030_0000  rings and device areas (RING_BASE)
-    0x0040_0000  variable part, planned by `memory_plan.py` for a RAM size and a
-                 number of harts; its offsets stand in struct Machine
+    0x0040_0000  guest RAM (RAM_OFFSET)
+                 after it the variable part, planned by `memory_plan.py` for a RAM size
+                 and a number of harts; its offsets stand in struct Machine
 
 Field types: u8 u16 u32 u64 f64, or the name of a structure above; a count
 makes it an array.
@@ -53,7 +54,7 @@ STACK_BASE = 0x0020_0000
 STACK_SIZE = 0x1_0000  # per thread; thread MAX_HARTS is the supervisor
 RING_BASE = 0x0030_0000
 RING_SIZE = 0x1_0000  # bytes of one byte ring, a power of two
-VARIABLE_BASE = 0x0040_0000
+RAM_OFFSET = 0x0040_0000  # of guest RAM: a constant, so that generated code adds it for nothing; superpages stay aligned
 
 NET_CARDS = 2  # network cards of a machine
 NET_FRAME = 0x1_0000  # bytes kept for one Ethernet frame
@@ -262,7 +263,6 @@ STRUCTS: dict[str, list[Field]] = {
     "Machine": [
         ("magic", "u32"), ("layout_version", "u32"),
         ("hart_count", "u32"), ("firmware", "u32"),  # FIRMWARE_*
-        ("ram_offset", "u32"),  # in linear memory, page aligned
         ("tlb_bits", "u32"),  # log2 of the entries of one TLB table
         ("ram_bytes", "u64"),
         # variable part; per-hart areas: base + hart * stride
@@ -325,7 +325,7 @@ STRUCTS: dict[str, list[Field]] = {
         # the tables of mem_mode: byte offsets, index mask (in bytes), bits of D
         # that must be 0 for a hit (see mmu.h)
         ("tlb_read", "u32"), ("tlb_write", "u32"),
-        ("tlb_mask", "u32"), ("host_bits", "u32"), ("tlb_hit", "u64"),
+        ("tlb_mask", "u32"), ("ram_bits", "u32"), ("tlb_hit", "u64"),
         ("fcsr_flags", "u32"), ("frm", "u32"),
         ("wake", "u32"),  # WFI waits on this word; notify after setting attention
         ("instret", "u64"), ("budget_end", "u64"),
@@ -404,7 +404,7 @@ CONSTANTS: dict[str, int] = {
     "TRACE_SLOTS": TRACE_SLOTS, "TRACE_SLOT_BYTES": TRACE_SLOT_BYTES, "TRACE_CALLS": TRACE_CALLS,
     "TRACE_OPEN_CALLS": TRACE_OPEN_CALLS, "TRACE_MOST_TEXT": 1024,
     "STACK_BASE": STACK_BASE, "STACK_SIZE": STACK_SIZE,
-    "RING_BASE": RING_BASE, "RING_SIZE": RING_SIZE, "VARIABLE_BASE": VARIABLE_BASE,
+    "RING_BASE": RING_BASE, "RING_SIZE": RING_SIZE, "RAM_OFFSET": RAM_OFFSET,
     "DECODE_SLOTS": DECODE_SLOTS, "DECODE_ENTRIES": DECODE_ENTRIES,
     "FETCH_TLB_ENTRIES": FETCH_TLB_ENTRIES, "JOURNAL_ENTRIES": JOURNAL_ENTRIES,
     "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,

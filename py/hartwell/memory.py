@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hartwell.errors import BadAddress
-from hartwell.layout import PAGE, RAM_BASE, field
+from hartwell.layout import PAGE, RAM_BASE, RAM_OFFSET, field
 from hartwell.platform import Core
 
 _UNMAPPED = (1 << 64) - 1
@@ -20,7 +20,7 @@ class Memory:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._offset = core.plan.values["ram_offset"]
+        self._offset = RAM_OFFSET
         self.size = core.plan.ram_bytes
 
     def read(self, paddr: int, count: int) -> bytes:

@@ -25,13 +25,13 @@ from hartwell.layout import (
     NET_AREA,
     NET_CARDS,
     PAGE,
+    RAM_OFFSET,
     SNAPSHOT_CHUNK,
     TLB_SETS,
     TRACE_OPEN_CALL_BYTES,
     TRACE_OPEN_CALLS,
     TRACE_SLOT_BYTES,
     TRACE_SLOTS,
-    VARIABLE_BASE,
     aligned,
 )
 
@@ -64,20 +64,21 @@ def plan_memory(ram_bytes: int, harts: int, blob_bytes: int = 0) -> MemoryPlan:
         raise BadConfiguration(
             f"memory: {ram_bytes} bytes; it must be a multiple of {PAGE} and at least 1M"
         )
-    for host_bits in range(24, 33):
-        values = _plan(ram_bytes, harts, blob_bytes, host_bits - 12 + 1)
-        if values["total_bytes"] <= 1 << host_bits and values["total_bytes"] <= 65535 * 65536:
-            return MemoryPlan(harts, ram_bytes, values)
+    values = _plan(ram_bytes, harts, blob_bytes)
+    if values["total_bytes"] <= 65535 * 65536:
+        return MemoryPlan(harts, ram_bytes, values)
     raise BadConfiguration(
         f"memory: {ram_bytes >> 20}M of RAM with {harts} harts needs more than the 4 GiB "
         "that one WebAssembly memory can have; ask for less memory or fewer harts"
     )
 
 
-def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[str, int]:
+def _plan(ram_bytes: int, harts: int, blob_bytes: int) -> dict[str, int]:
     pages = ram_bytes // PAGE
-    at = VARIABLE_BASE
-    values = {"tlb_bits": tlb_bits}
+    at = RAM_OFFSET + ram_bytes
+    ram_bits = (ram_bytes - 1).bit_length()
+    tlb_bits = ram_bits - 12 + 1  # cpu/mmu/mmu.h
+    values = {"ram_bytes": ram_bytes, "tlb_bits": tlb_bits}
 
     def area(name: str, size: int, each: bool = False) -> None:
         nonlocal at
@@ -107,8 +108,5 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int, tlb_bits: int) -> dict[st
     area("trace_calls", TRACE_OPEN_CALLS * TRACE_OPEN_CALL_BYTES)
     area("blob", blob_bytes)
     values["blob_bytes"] = blob_bytes
-    at = aligned(at, 2 << 20)
-    values["ram_offset"] = at
-    values["ram_bytes"] = ram_bytes
-    values["total_bytes"] = aligned(at + ram_bytes + PAGE, 65536)
+    values["total_bytes"] = aligned(at, 65536)
     return values

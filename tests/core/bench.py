@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from hartwell.isa.csrs import CSRS
-from hartwell.layout import CONSTANTS, RAM_BASE, field
+from hartwell.layout import CONSTANTS, RAM_BASE, RAM_OFFSET, field
 from hartwell.memory_plan import plan_memory
 from hartwell.platform.wasmtime import WasmtimeCore, WasmtimePlatform
 from tests.core.assembler import REGISTERS, Code, assemble
@@ -57,12 +57,12 @@ def put(core: WasmtimeCore, path: str, value: int, *indexes: int) -> None:
 
 def ram_read(core: WasmtimeCore, pa: int, count: int = 8) -> int:
     """A little-endian number in guest RAM."""
-    return int.from_bytes(core.read(core.plan.values["ram_offset"] + pa - RAM_BASE, count), "little")
+    return int.from_bytes(core.read(RAM_OFFSET + pa - RAM_BASE, count), "little")
 
 
 def ram_write(core: WasmtimeCore, pa: int, data: bytes) -> None:
     """Guest RAM as the supervisor writes it."""
-    core.write(core.plan.values["ram_offset"] + pa - RAM_BASE, data)
+    core.write(RAM_OFFSET + pa - RAM_BASE, data)
     core.call("ram_written", pa, len(data))
 
 

@@ -9,7 +9,7 @@ from hartwell.devices.board import virtio_irq
 from hartwell.devices.console import VirtioConsole
 from hartwell.devices.virtio import Chain, VirtioDevice
 from hartwell.errors import BadConfiguration
-from hartwell.layout import MAX_VIRTIO, RAM_BASE, RING_SIZE, field
+from hartwell.layout import MAX_VIRTIO, RAM_BASE, RAM_OFFSET, RING_SIZE, field
 from hartwell.platform import Core
 from tests.core.memory_disk import Memory
 from tests.core.virtio_driver import (
@@ -352,12 +352,12 @@ def test_held_devices_leave_queues_and_memory_alone(core: Core) -> None:
     first = echo.chains.pop()
     core.call("devices_hold", 1)
     echo.hold()
-    before = core.read(core.plan.values["ram_offset"], core.plan.ram_bytes), echo.state()
+    before = core.read(RAM_OFFSET, core.plan.ram_bytes), echo.state()
     console.write(b"typed")
     first.complete()
     drivers[1].notify(drivers[1].queues[0])
     echo.serve()
-    after = core.read(core.plan.values["ram_offset"], core.plan.ram_bytes), echo.state()
+    after = core.read(RAM_OFFSET, core.plan.ram_bytes), echo.state()
     assert before == after
     assert before[1]["open"] == [(0, 0)], "a request that ends now is under way in the snapshot"
     drivers[1].request(0, [b"two"], [8])

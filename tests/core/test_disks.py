@@ -35,7 +35,7 @@ class Storage:
         base = {"kind": "raw", "name": "test"}
         plan = DiskPlan("test", CHUNKS * DISK_CHUNK, base, None, "test" if durable else None, False, FRAMES)
         self.plan = plan.at(at)
-        assert at + self.plan.room <= core.plan.values["ram_offset"]
+        assert self.plan.room <= core.plan.values["blob_bytes"]
         self.device = BlockDevice(core, 1, 0, self.plan)
         self.kept: dict[int, bytes] = {}
         self.broken: set[int] = set()

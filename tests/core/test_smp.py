@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from hartwell.devices.board import ACLINT, SYSCON
-from hartwell.layout import CONSTANTS, HART_BASE, HART_STRIDE, field
+from hartwell.layout import CONSTANTS, HART_BASE, HART_STRIDE, RAM_OFFSET, field
 from hartwell.platform.wasmtime import WasmtimeCore
 from tests.core import bench
 from tests.core.bench import Bench, get, ram_read, ram_write
@@ -263,7 +263,7 @@ def state(core: WasmtimeCore) -> bytes:
         for name in BOOKKEEPING:
             at = field(f"Hart.{name}", index).offset - HART_BASE
             harts[at : at + 4] = bytes(4)
-    return bytes(harts) + core.read(core.plan.values["ram_offset"], core.plan.ram_bytes)
+    return bytes(harts) + core.read(RAM_OFFSET, core.plan.ram_bytes)
 
 
 def pause(core: WasmtimeCore) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import wasmtime
 
-from hartwell.layout import CONSTANTS, RAM_BASE, field
+from hartwell.layout import CONSTANTS, RAM_BASE, RAM_OFFSET, field
 from hartwell.platform import wasmtime as platform
 from hartwell.platform.wasmtime import WasmtimeCore
 from tests.core import bench, wild
@@ -32,7 +32,7 @@ def translated(core: WasmtimeCore) -> int:
 def again(core: WasmtimeCore, record: Record) -> oracle.State:
     """A record's program from its begin, without writing its code anew."""
     start = initial(record.number)
-    core.write(core.plan.values["ram_offset"] + WINDOW - RAM_BASE, start.window)
+    core.write(RAM_OFFSET + WINDOW - RAM_BASE, start.window)
     core.write(field("Hart.x").offset, b"".join(value.to_bytes(8, "little") for value in start.x))
     core.write(field("Hart.f").offset, b"".join(value.to_bytes(8, "little") for value in start.f))
     for name, value in (("fcsr_flags", start.fcsr & 31), ("frm", start.fcsr >> 5), ("mstatus", oracle.FS_DIRTY),
@@ -86,7 +86,7 @@ def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes
                 slot = field(f"Hart.{name}", 0)
                 state.update(core.read(slot.offset, slot.size * (32 if name == "x" else slot.count)))
             for at in (wild.DATA - 0x1000, wild.DATA, wild.DATA + 0x1000, wild.DATA + 0xF000):
-                state.update(core.read(core.plan.values["ram_offset"] + at - RAM_BASE, 0x1000))
+                state.update(core.read(RAM_OFFSET + at - RAM_BASE, 0x1000))
             seen.append(state.digest())
     counted = Counter({name: get(core, f"Machine.jit.stat_{name}") for name in ("refused", "stale", "revalidated", "regions")})
     counted["ran"] = translated(core)

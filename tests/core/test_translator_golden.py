@@ -70,9 +70,9 @@ def test_what_is_emitted(name: str) -> None:
     for _ in range(6):
         core.call("hart_run", 0, 600, EXACT)
     mask, hit = get(core, "Hart.tlb_mask", 0), get(core, "Hart.tlb_hit", 0)
-    bits = get(core, "Hart.host_bits", 0)
+    bits = get(core, "Hart.ram_bits", 0)
     signed = hit - (1 << 64)
-    names = wasm_text.Names({mask: "tlb_mask"}, {bits: "host_bits", **{
+    names = wasm_text.Names({mask: "tlb_mask"}, {bits: "ram_bits", **{
         signed | size - 1: f"hit|{size - 1}" for size in (1, 2, 4, 8)}})
     text = f";; {SNIPPETS[name]}\n" + wasm_text.text(emitted(core, entry), names)
     path = GOLDEN / f"{name}.txt"

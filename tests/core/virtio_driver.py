@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hartwell.devices.board import VIRTIO, VIRTIO_STRIDE
-from hartwell.layout import RAM_BASE
+from hartwell.layout import RAM_BASE, RAM_OFFSET
 from hartwell.platform import Core
 
 ACKNOWLEDGE, DRIVER, DRIVER_OK, FEATURES_OK, NEEDS_RESET = 1, 2, 4, 8, 64
@@ -68,10 +68,10 @@ class Driver:
         return bits
 
     def peek(self, pa: int, count: int) -> bytes:
-        return self.core.read(self.core.plan.values["ram_offset"] + pa - RAM_BASE, count)
+        return self.core.read(RAM_OFFSET + pa - RAM_BASE, count)
 
     def poke(self, pa: int, data: bytes) -> None:
-        self.core.write(self.core.plan.values["ram_offset"] + pa - RAM_BASE, data)
+        self.core.write(RAM_OFFSET + pa - RAM_BASE, data)
 
     def allocate(self, count: int, align: int = 16) -> int:
         """Fresh zeroed bytes of RAM."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hartwell.layout import LAYOUT
+from hartwell.layout import LAYOUT, RAM_OFFSET
 
 _PLAIN = {
     0x00: "unreachable", 0x05: "else", 0x0B: "end", 0x0F: "return", 0x1A: "drop", 0x1B: "select",
@@ -114,6 +114,8 @@ def _field(offset: int) -> str:
     for name, slot in fields.items():
         if offset >= fields["pc"].offset and slot.offset <= offset < slot.offset + slot.size * slot.count:
             return f" {name}" + (f"[{(offset - slot.offset) // slot.size}]" if slot.count > 1 else "")
+    if offset >= RAM_OFFSET:
+        return f" ram+{offset - RAM_OFFSET}"
     return f" offset={offset}" if offset else ""
 
 

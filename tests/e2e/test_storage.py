@@ -21,14 +21,14 @@ SCRIPT = """
 import os
 from hartwell import platform
 from hartwell.errors import HartwellError
+from hartwell.layout import RAM_OFFSET
 from hartwell.memory_plan import plan_memory
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, saving
 
 told = {}
 place = platform.current()
 store = place.store
-plan = plan_memory(4 << 20, 1)
-ram = plan.values["ram_offset"]
+plan, ram = plan_memory(4 << 20, 1), RAM_OFFSET
 core = await place.create(plan)
 core.write(ram + 5, b"text " * 2000)
 core.write(ram + 3 * CHUNK, os.urandom(100))
@@ -116,10 +116,10 @@ def test_a_damaged_chunk_in_node(tmp_path: Path) -> None:
 import json
 from hartwell import platform
 from hartwell.errors import SnapshotCorrupt
+from hartwell.layout import RAM_OFFSET
 from hartwell.memory_plan import plan_memory
 place = platform.current()
-core = await place.create(plan_memory(4 << 20, 1))
-ram = core.plan.values["ram_offset"]
+core, ram = await place.create(plan_memory(4 << 20, 1)), RAM_OFFSET
 told = []
 for name in {names!r}:
     for count in (65536, 100):

@@ -81,11 +81,10 @@ static void set_up(FILE *image)
     permit(MACHINE_BASE, sizeof(struct Machine));
     permit(HART_BASE, MAX_HARTS * HART_STRIDE);
     permit(RING_BASE, 4 * RING_SIZE);
-    permit(VARIABLE_BASE, m->blob_offset + m->blob_bytes - VARIABLE_BASE);
-    permit(m->ram_offset, m->ram_bytes);
+    permit(RAM_OFFSET, m->blob_offset + m->blob_bytes - RAM_OFFSET);
 }
 
-static uint8_t *ram(uint64_t at) { return (uint8_t *)mem_at(MACHINE->ram_offset) + at; }
+static uint8_t *ram(uint64_t at) { return (uint8_t *)ram_byte((uint32_t)at); }
 
 static uint64_t address(void)
 {
@@ -231,9 +230,9 @@ static void check_tables(const struct Hart *h)
             uint64_t va = (at[i] & mask << 1) | i << 12, d = at[i] ^ va;
             if (d & mask)
                 continue;
-            REQUIRE(d >= m->ram_offset && d < m->ram_offset + m->ram_bytes);
+            REQUIRE(d < m->ram_bytes);
             if (table & 1)
-                REQUIRE(!(((const uint8_t *)mem_at(m->page_flags_offset))[(d - m->ram_offset) / PAGE] & PAGE_CODE));
+                REQUIRE(!(((const uint8_t *)mem_at(m->page_flags_offset))[d / PAGE] & PAGE_CODE));
         }
     }
 }

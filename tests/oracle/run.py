@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hartwell.layout import CONSTANTS, RAM_BASE, field
+from hartwell.layout import CONSTANTS, RAM_BASE, RAM_OFFSET, field
 from hartwell.platform import Core
 from tests.oracle.records import WINDOW, WINDOW_BYTES, Record, State, initial
 
@@ -29,7 +29,7 @@ def _get(core: Core, name: str) -> int:
 
 
 def _put(core: Core, address: int, data: bytes) -> None:
-    core.write(core.plan.values["ram_offset"] + address - RAM_BASE, data)
+    core.write(RAM_OFFSET + address - RAM_BASE, data)
     core.call("ram_written", address, len(data))
 
 
@@ -63,7 +63,7 @@ def state(core: Core) -> State:
         tuple(int.from_bytes(x[at : at + 8], "little") for at in range(0, 256, 8)),
         tuple(int.from_bytes(f[at : at + 8], "little") for at in range(0, 256, 8)),
         _get(core, "fcsr_flags") & 31 | _get(core, "frm") << 5,
-        core.read(core.plan.values["ram_offset"] + WINDOW - RAM_BASE, WINDOW_BYTES),
+        core.read(RAM_OFFSET + WINDOW - RAM_BASE, WINDOW_BYTES),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hartwell.layout import RAM_BASE
+from hartwell.layout import RAM_BASE, RAM_OFFSET
 from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob
 
@@ -93,7 +93,7 @@ class Core:
         """Guest RAM at a physical address."""
         at = pa - RAM_BASE
         assert 0 <= at <= at + count <= self.plan.ram_bytes
-        return self.read(self.plan.values["ram_offset"] + at, count)
+        return self.read(RAM_OFFSET + at, count)
 
     def _check(self, offset: int, count: int) -> int:
         assert 0 <= offset <= offset + count <= len(self.memory), f"{count} bytes at {offset:#x} are outside"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import memory, prepare, results
+from hartwell.layout import RAM_OFFSET
 
 
 def test_geometric_mean() -> None:
@@ -52,16 +53,17 @@ def test_overhead_counts_all_but_guest_ram(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "smaps_rollup").write_text("Rss: 409600 kB\nPss: 307200 kB\nPss_Dirty: 1 kB\n")
     (tmp_path / "status").write_text("VmRSS: 400000 kB\nRssAnon: 307200 kB\nVmSwap: 1024 kB\n")
     own, zero = 1 << 63 | 1 << 56, 1 << 63
-    first = tables // memory.PAGE
+    first = RAM_OFFSET // memory.PAGE
+    last = first + memory.RAM // memory.PAGE - 1
     with (tmp_path / "pagemap").open("wb") as pagemap:
         pagemap.truncate((start + total) // memory.PAGE * 8)
-        for page, entry in [(5, own), (first, own), (first + 1, zero), (first + 2, own), (total // memory.PAGE - 1, own)]:
+        for page, entry in [(5, own), (first, own), (first + 1, zero), (first + 2, own), (last, own)]:
             pagemap.seek((start // memory.PAGE + page) * 8)
             pagemap.write(struct.pack("<Q", entry))
-    monkeypatch.setattr(memory, "_tabs", lambda: [tmp_path])
-    resident = memory._machine_tab(total, tables)
+    monkeypatch.setattr(memory, "_tabs", lambda browser: [tmp_path])
+    resident = memory._machine_tab(1, total)
     assert vars(resident) == {
-        "footprint": 301 << 20, "pss": 300 << 20, "ram": 3 * memory.PAGE, "machine": memory.PAGE, "code": 1 << 20,
+        "footprint": 301 << 20, "pss": 300 << 20, "ram": 3 * memory.PAGE, "machine": memory.PAGE, "code": 1 << 20, "most": 0,
     }
     assert resident.overhead == (301 << 20) - 3 * memory.PAGE
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hartwell.boot import FIRMWARE_BYTES, TREE_BYTES, Ram, Start, check_kernel, load_bare, load_linux, unpack
 from hartwell.devices.devicetree import decode
 from hartwell.errors import BadConfiguration, BadElf, BadKernel
-from hartwell.layout import RAM_BASE
+from hartwell.layout import RAM_BASE, RAM_OFFSET
 from hartwell.platform import Platform
 from tests.unit import test_elf
 from tests.unit.fake import Bytes, Core, make_core
@@ -197,7 +197,7 @@ def test_what_fits_is_whole_and_apart(
         least = max(offset, FIRMWARE_BYTES) + max(kernel, blob_size(blob)) + initrd + 3 * TREE_BYTES
         assert least > ram * 4096 or append > TREE_BYTES - 8192
         return
-    after = core.plan.values["ram_offset"] + core.plan.ram_bytes
+    after = RAM_OFFSET + core.plan.ram_bytes
     assert not any(core.memory[after:]), "written past the end of RAM"
     assert start.pc % (2 * MIB) == 0
     assert core.ram(start.pc, kernel) == blob.data
@@ -221,7 +221,7 @@ def blob_size(kernel: Bytes) -> int:
 
 def test_a_bare_program_lies_where_it_is_linked() -> None:
     core = make_core(16 * MIB, harts=2)
-    core.fill(core.plan.values["ram_offset"], 0xFF, 4096)
+    core.fill(RAM_OFFSET, 0xFF, 4096)
     code = b"\x6f\0\0\0" * 16
     file = test_elf.header(phnum=1) + test_elf.segment(offset=120, filed=64, memory=128)
     start = load_bare(core, Bytes(file + code), "hello", [0])

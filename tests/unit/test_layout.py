@@ -17,10 +17,10 @@ from hartwell.layout import (
     MAX_HARTS,
     MAX_VIRTIO,
     PLIC_SOURCES,
+    RAM_OFFSET,
     RING_BASE,
     STACK_BASE,
     STACK_SIZE,
-    VARIABLE_BASE,
     c_header,
     field,
 )
@@ -73,7 +73,7 @@ def test_the_fixed_parts_do_not_touch() -> None:
     assert LAYOUT["Hart"].size <= HART_STRIDE
     assert HART_BASE + MAX_HARTS * HART_STRIDE <= STACK_BASE
     assert STACK_BASE + (MAX_HARTS + 1) * STACK_SIZE <= RING_BASE
-    assert RING_BASE < VARIABLE_BASE
+    assert RING_BASE < RAM_OFFSET
 
 
 def test_the_words_that_are_waited_on_are_aligned() -> None:

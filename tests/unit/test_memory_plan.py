@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hartwell.errors import BadConfiguration
-from hartwell.layout import CONSTANTS, MAX_HARTS, PAGE, VARIABLE_BASE
+from hartwell.layout import CONSTANTS, MAX_HARTS, PAGE, RAM_OFFSET
 from hartwell.memory_plan import MemoryPlan, plan_memory
 
 EACH_HART = ["fetch", "journal", "slot_map", "decode", "tlb"]
@@ -25,7 +25,7 @@ def areas(plan: MemoryPlan) -> list[tuple[int, int]]:
          values[f"{name}_offset"] + (hart + 1) * values[f"{name}_stride"])
         for name in EACH_HART for hart in range(plan.harts)
     ]
-    spans.append((values["ram_offset"], values["ram_offset"] + plan.ram_bytes))
+    spans.append((RAM_OFFSET, RAM_OFFSET + plan.ram_bytes))
     return sorted(spans)
 
 
@@ -37,25 +37,25 @@ def test_areas_of_a_plan_are_apart_and_inside(pages: int, harts: int, blob: int)
         assert "4 GiB" in str(error)
         assert pages * PAGE + blob > 2 << 30
         return
-    end = VARIABLE_BASE
+    end = RAM_OFFSET
     for first, last in areas(plan):
         assert first >= end
         assert first % PAGE == 0
         end = last
-    assert end < plan.total_bytes <= 65535 * 65536
+    assert end <= plan.total_bytes <= 65535 * 65536
     assert plan.total_bytes == plan.wasm_pages * 65536
-    assert plan.values["ram_offset"] % (2 << 20) == 0  # guest superpages are aligned here too
+    assert RAM_OFFSET % (2 << 20) == 0  # guest superpages are aligned here too
 
 
 @given(st.integers(256, 900_000), st.integers(1, MAX_HARTS))
-def test_a_plans_tlb_has_bits_for_its_memory(pages: int, harts: int) -> None:
+def test_a_plans_tlb_has_bits_for_its_ram(pages: int, harts: int) -> None:
     try:
         plan = plan_memory(pages * PAGE, harts)
     except BadConfiguration:
         assert pages * PAGE > 2 << 30
         return
-    host_bits = plan.values["tlb_bits"] + 11
-    assert plan.total_bytes <= 1 << host_bits
+    ram_bits = plan.values["tlb_bits"] + 11
+    assert 1 << (ram_bits - 1) < plan.ram_bytes <= 1 << ram_bits
     assert plan.values["tlb_stride"] >= (8 << plan.values["tlb_bits"]) * CONSTANTS["TLB_SETS"] * 2
 
 

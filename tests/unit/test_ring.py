@@ -11,7 +11,7 @@ from hartwell.devices.console import FEATURE_SIZE, UartConsole, VirtioConsole, r
 from hartwell.devices.ring import Ring
 from hartwell.devices.slot import FEATURE_VERSION_1, STATUS_DRIVER_OK
 from hartwell.errors import BadConfiguration
-from hartwell.layout import CONSTANTS, MAX_VIRTIO, RING_BASE, RING_SIZE, VARIABLE_BASE, field
+from hartwell.layout import CONSTANTS, MAX_VIRTIO, RAM_OFFSET, RING_BASE, RING_SIZE, field
 from tests.unit.fake import Core, make_core
 
 HEAD, TAIL = field("Machine.debug_ring.head").offset, field("Machine.debug_ring.tail").offset
@@ -123,7 +123,7 @@ def test_a_ring_is_a_queue_with_bounds(at: int, steps: list[int | None]) -> None
 def test_rings_lie_apart_in_their_area() -> None:
     places = [ring_place(number) for number in range(16)]
     assert places == [RING_BASE + number * RING_SIZE for number in range(16)]
-    assert places[-1] + RING_SIZE == VARIABLE_BASE
+    assert places[-1] + RING_SIZE == RAM_OFFSET
 
 
 def test_there_is_no_room_for_an_eighth_virtio_console() -> None:

@@ -122,13 +122,13 @@ def test_structures_come_back_but_for_what_belongs_to_the_memory() -> None:
     old.store(field("Machine.virtio.queue.notified", 3, 1).offset, 7)
     old.store(field("Hart.pc", 1).offset, 0x8000_1234)
     old.store(field("Hart.reservation_valid", 1).offset, 1)
-    old.store(field("Machine.ram_offset").offset, 99)
+    old.store(field("Machine.tlb_offset").offset, 99)
     old.store(field("Machine.virtio.tx.offset", 3).offset, 99)
     structures.restore(new, structures.read(old), structures.description())
     assert new.load(field("Machine.plic.pending").offset) == 0x12345678
     assert new.load(field("Machine.virtio.queue.notified", 3, 1).offset) == 7
     assert new.load(field("Hart.pc", 1).offset) == 0x8000_1234
-    for path in ("Machine.plic.lock", "Machine.ram_offset"):
+    for path in ("Machine.plic.lock", "Machine.tlb_offset"):
         assert new.load(field(path).offset) == 0, path
     assert new.load(field("Hart.reservation_valid", 1).offset) == 0
     assert new.load(field("Machine.virtio.tx.offset", 3).offset) == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hartwell.devices.ring import Ring
 from hartwell.devices.slot import STATUS_DRIVER_OK, put_virtio
 from hartwell.errors import BadConfiguration
-from hartwell.layout import CONSTANTS, RING_BASE, RING_SIZE, VARIABLE_BASE, field
+from hartwell.layout import CONSTANTS, RAM_OFFSET, RING_BASE, RING_SIZE, field
 from hartwell.platform import Core
 
 VIRTIO_ID_CONSOLE = 3
@@ -19,8 +19,8 @@ FEATURE_SIZE = 1 << 0
 def ring_place(number: int) -> int:
     """Where ring `number`'s bytes lie: 0 and 1 are the UART's."""
     place = RING_BASE + number * RING_SIZE
-    if place + RING_SIZE > VARIABLE_BASE:
-        most = ((VARIABLE_BASE - RING_BASE) // RING_SIZE - 2) // 2
+    if place + RING_SIZE > RAM_OFFSET:
+        most = ((RAM_OFFSET - RING_BASE) // RING_SIZE - 2) // 2
         raise BadConfiguration(f"console {(number - 2) // 2}: a machine has memory for {most} virtio consoles")
     return place
 

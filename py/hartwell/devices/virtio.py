@@ -23,7 +23,7 @@ from typing import Any
 
 from hartwell.devices.slot import FEATURE_INDIRECT, put_virtio
 from hartwell.errors import BadConfiguration
-from hartwell.layout import CONSTANTS, RAM_BASE, VIRTIO_QUEUES, field
+from hartwell.layout import CONSTANTS, RAM_BASE, RAM_OFFSET, VIRTIO_QUEUES, field
 from hartwell.platform import Core
 
 DESC_NEXT, DESC_WRITE, DESC_INDIRECT = 1, 2, 4
@@ -112,7 +112,7 @@ class VirtioDevice:
             queues=self.queue_count, config=self.config,
         )
         self.core, self.slot = core, slot
-        self._ram_offset, self._ram_bytes = core.plan.values["ram_offset"], core.plan.ram_bytes
+        self._ram_bytes = core.plan.ram_bytes
         self._reset_count = field("Machine.virtio.reset_count", slot).offset
         self._config_written = field("Machine.virtio.config_written", slot).offset
         self._notified = [
@@ -286,7 +286,7 @@ class VirtioDevice:
     def _place(self, pa: int, count: int) -> int:
         if pa < RAM_BASE or pa + count > RAM_BASE + self._ram_bytes:
             raise BrokenQueue(f"{count} bytes at {pa:#x} are outside RAM")
-        return self._ram_offset + pa - RAM_BASE
+        return RAM_OFFSET + pa - RAM_BASE
 
     # --- descriptors ---------------------------------------------------------
 

@@ -14,8 +14,8 @@ from hartwell.layout import (
     LAYOUT,
     MACHINE_BASE,
     PAGE,
+    RAM_OFFSET,
     RING_BASE,
-    VARIABLE_BASE,
 )
 from hartwell.layout import field as place
 from hartwell.platform import Core
@@ -47,7 +47,7 @@ class Checkpoints:
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._ram, self._pages = core.plan.values["ram_offset"], core.plan.ram_bytes // PAGE
+        self._pages = core.plan.ram_bytes // PAGE
         self._flags = core.plan.values["page_flags_offset"]
         self.list: list[Checkpoint] = []
 
@@ -57,11 +57,11 @@ class Checkpoints:
         numbers = self._dirty() if self.list else range(self._pages)
         pages = {}
         for number in numbers:
-            page = core.read(self._ram + number * PAGE, PAGE)
+            page = core.read(RAM_OFFSET + number * PAGE, PAGE)
             if self.list or page != _ZERO:
                 pages[number] = page
         digest = self._digest(pages, instret)
-        taken = Checkpoint(instret, self._structs(), zlib.compress(core.read(RING_BASE, VARIABLE_BASE - RING_BASE), 1),
+        taken = Checkpoint(instret, self._structs(), zlib.compress(core.read(RING_BASE, RAM_OFFSET - RING_BASE), 1),
                            events, entropy, digest, pages)
         self.list.append(taken)
         core.call("debug_checkpoint")
@@ -87,7 +87,7 @@ class Checkpoints:
             changed.update(later.pages)
         for page in changed:
             data = next((older.pages[page] for older in reversed(self.list[: number + 1]) if page in older.pages), _ZERO)
-            core.write(self._ram + page * PAGE, data)
+            core.write(RAM_OFFSET + page * PAGE, data)
         self._put_structs(chosen.structs)
         core.write(RING_BASE, zlib.decompress(chosen.rings))
         core.call("debug_restored")

@@ -11,7 +11,7 @@ from typing import Any
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion, StorageFailed, StorageFull
-from hartwell.layout import CONSTANTS, field
+from hartwell.layout import CONSTANTS, RAM_OFFSET, field
 from hartwell.platform import Core
 from hartwell.platform.store import DIGEST, FrozenDisk, Range, Record, Report, Room, Saved
 
@@ -96,7 +96,7 @@ class JavaScriptStore:
         """Fills chunks of guest RAM while the machine runs."""
         values = core.plan.values
         places = {
-            "ram": values["ram_offset"], "ramBytes": core.plan.ram_bytes, "flags": values["page_flags_offset"],
+            "ram": RAM_OFFSET, "ramBytes": core.plan.ram_bytes, "flags": values["page_flags_offset"],
             "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
             "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
             "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hartwell.errors import MachineStopped
-from hartwell.layout import CONSTANTS, RING_BASE, VARIABLE_BASE, field
+from hartwell.layout import CONSTANTS, RAM_OFFSET, RING_BASE, field
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, Range, Report, Saved, Store, saving
 from hartwell.snapshot import structures
 from hartwell.snapshot.manifest import Area, Manifest
@@ -58,8 +58,8 @@ class Saver:
         self._stays = False  # and does it stay so afterwards?
         values = machine._core.plan.values
         self._places = {
-            "ram": (values["ram_offset"], machine._core.plan.ram_bytes),
-            "rings": (RING_BASE, VARIABLE_BASE - RING_BASE),
+            "ram": (RAM_OFFSET, machine._core.plan.ram_bytes),
+            "rings": (RING_BASE, RAM_OFFSET - RING_BASE),
             "blob": (values["blob_offset"], -(-values["blob_bytes"] // 4096) * 4096),
         }
         for name, (_, count) in self._places.items():

@@ -27,7 +27,7 @@ _MACHINE_OWN = _PLANNED | {
     "snapshot", "trace",
 }
 _HART_OWN = frozenset({
-    "id", "attention", "state", "mem_mode", "fetch_mode", "tlb_read", "tlb_write", "tlb_mask", "host_bits", "tlb_hit",
+    "id", "attention", "state", "mem_mode", "fetch_mode", "tlb_read", "tlb_write", "tlb_mask", "ram_bits", "tlb_hit",
     "wake", "budget_end", "reservation", "reservation_value", "reservation_valid", "reservation_size", "rfence_kind",
     "rfence_request", "rfence_ack", "executing", "active", "code_seen", "code_ack", "code_issued", "fetch_pin",
     "journal_count", "set_ready", "fetch_gen", "fetch_seen", "fetch_local", "decode_next", "decode_free", "page_wanted",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hartwell.disks import DiskPlan, woken_disk
 from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotCorrupt, SnapshotNotFound
-from hartwell.layout import CONSTANTS
+from hartwell.layout import CONSTANTS, RAM_OFFSET
 from hartwell.links import Links
 from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob, Core, Platform
@@ -143,7 +143,7 @@ async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, 
         if name != "ram":
             digests, ranges, _ = _chunks(manifest, name, offset)
             await store.load(core, digests, ranges, pack=pack)
-    digests, ranges, indexes = _chunks(manifest, "ram", core.plan.values["ram_offset"])
+    digests, ranges, indexes = _chunks(manifest, "ram", RAM_OFFSET)
     if not lazy:
         await store.load(core, digests, ranges, pack=pack)
     structures.restore(core, manifest.structures, manifest.layout)
