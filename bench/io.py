@@ -8,20 +8,13 @@ on loopback.  v86 is left out: it has no virtio block device to compare with.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import tempfile
 import threading
-from pathlib import Path
 from typing import Any
 
 from bench import guests, net, prepare, results
-from hartwell.setup import cpio
-from hartwell.setup.steps import SetupError
 from tests.e2e.tab import Tab
 
-SOURCE = Path(__file__).parent / "blocks.c"
 REGION = 64 << 20
 DISK = 128 << 20
 SECONDS = 3
@@ -35,7 +28,7 @@ CASES = [
 
 def run(options: Any, missing: dict[str, str]) -> None:
     """The benchmark."""
-    initrd = _prepare()
+    initrd = prepare.guest_initrd("io-initrd", {"bench/blocks": prepare.guest_program(prepare.HERE / "blocks.c")})
     figures: dict[str, dict[str, float]] = {}
     with guests.served() as address, guests.chromium() as browser:
         tab = Tab(browser.new_page(), address)
@@ -64,24 +57,6 @@ def run(options: Any, missing: dict[str, str]) -> None:
     text += "\n\nBest of three; a server on loopback.\n\n" + results.table(["network and shared folder", *names], rows)
     text += "".join(f"\n\nLeft out: {peer}: {why}" for peer, why in missing.items() if peer == "qemu")
     results.write("io", {"disk": figures, "network": network, "missing": missing}, text)
-
-
-def _prepare() -> Path:
-    """The shell's initramfs with the program in it."""
-    program, initrd = prepare.FOLDER / "blocks-riscv64", prepare.FOLDER / "io-initrd"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        cross, target = prepare.COMPILERS["riscv64"]
-        compiler = cross if shutil.which(cross[0]) else [sys.executable, "-m", "ziglang", "cc", *target]
-        done = subprocess.run(
-            [*compiler, "-std=gnu11", "-O2", "-s", "-static", str(SOURCE), "-o", str(program)], check=False, capture_output=True,
-            text=True, timeout=900,
-        )
-        if done.returncode:
-            raise SetupError(f"compiling {SOURCE.name} failed:\n{done.stderr}")
-    tree = cpio.Tree()
-    tree.file("bench/blocks", program.read_bytes(), 0o755)
-    initrd.write_bytes((prepare.IMAGE / "initrd").read_bytes() + tree.archive())
-    return initrd
 
 
 def _blocks(guest: Any, rounds: int) -> dict[str, float]:

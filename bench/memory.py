@@ -71,7 +71,7 @@ def run(options: Any, missing: dict[str, str]) -> None:
                     looks = []
                     for _ in range(LOOKS):
                         time.sleep(LOOK_SECONDS)
-                        looks.append(_machine_tab(tab.browser, total))
+                        looks.append(machine_tab(tab.browser, total))
                 looks.sort(key=lambda look: look.overhead)
                 resident = looks[len(looks) // 2]
                 resident.most = looks[-1].overhead
@@ -142,7 +142,7 @@ def _footprint(process: Path) -> int:
     return _sum(process, "status", "RssAnon", "VmSwap")
 
 
-def _machine_tab(browser: int, total: int) -> Resident:
+def machine_tab(browser: int, total: int) -> Resident:
     """The renderer of that browser which has a mapping of the machine's size."""
     for process in _tabs(browser):
         code = 0

@@ -19,7 +19,8 @@ from hartwell.setup import cpio, deb, mirror, paths
 from hartwell.setup.packages import Apt
 from hartwell.setup.steps import SetupError, scratch_folder
 
-PROGRAMS = Path(__file__).parent / "programs"
+HERE = Path(__file__).parent
+PROGRAMS = HERE / "programs"
 FOLDER = paths.STATIC / "bench"
 IMAGE = paths.STATIC / "images" / "shell"
 
@@ -72,6 +73,29 @@ def compile_kernels(machine: str, output: Path, say: Callable[[str], None]) -> P
     if done.returncode:
         raise SetupError(f"compiling the kernels for {machine} failed:\n{' '.join(words)}\n{done.stderr}")
     return output
+
+
+def guest_program(source: Path) -> Path:
+    """One source of bench/ as a static program for the guest."""
+    program = FOLDER / f"{source.stem}-riscv64"
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        cross, target = COMPILERS["riscv64"]
+        compiler = cross if shutil.which(cross[0]) else [sys.executable, "-m", "ziglang", "cc", *target]
+        words = [*compiler, "-std=gnu11", "-O2", "-s", "-static", str(source), "-o", str(program)]
+        done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=900)
+        if done.returncode:
+            raise SetupError(f"compiling {source.name} failed:\n{done.stderr}")
+    return program
+
+
+def guest_initrd(name: str, files: dict[str, Path]) -> Path:
+    """The shell's initramfs with these files in it, executable; static/bench/NAME."""
+    tree = cpio.Tree()
+    for path, source in files.items():
+        tree.file(path, source.read_bytes(), 0o755)
+    initrd = FOLDER / name
+    initrd.write_bytes((IMAGE / "initrd").read_bytes() + tree.archive())
+    return initrd
 
 
 def _text() -> bytes:

@@ -1,4 +1,4 @@
-"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, stores, debug, io (default: all)."""
+"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, stores, debug, io (default: all), soak."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "debug", "io")
+NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "debug", "io", "soak")
 
 
 def main() -> int:
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=2, help="kernels: seconds for one start (default 2)")
     parser.add_argument("--only", nargs="*", help="kernels: only these")
     parser.add_argument("--peers", nargs="*", help="only these machines, of native hartwell hartwell-no-jit qemu v86")
+    parser.add_argument("--minutes", type=float, default=60, help="soak: how long (default 60)")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in NAMES]
     if unknown:
@@ -44,7 +45,7 @@ def main() -> int:
         return 1
     for peer, why in missing.items():
         say(f"{peer} is left out: {why}")
-    for name in options.names or NAMES:
+    for name in options.names or NAMES[:-1]:
         say(f"--- {name}")
         importlib.import_module(f"bench.{name}").run(options, dict(missing))
     return 0

@@ -61,7 +61,7 @@ def test_overhead_counts_all_but_guest_ram(tmp_path: Path, monkeypatch: pytest.M
             pagemap.seek((start // memory.PAGE + page) * 8)
             pagemap.write(struct.pack("<Q", entry))
     monkeypatch.setattr(memory, "_tabs", lambda browser: [tmp_path])
-    resident = memory._machine_tab(1, total)
+    resident = memory.machine_tab(1, total)
     assert vars(resident) == {
         "footprint": 301 << 20, "pss": 300 << 20, "ram": 3 * memory.PAGE, "machine": memory.PAGE, "code": 1 << 20, "most": 0,
     }
