@@ -117,10 +117,14 @@ EXPORT void devices_hold(uint32_t hold)
 }
 
 /* The state of a snapshot lies in Machine and the Harts: makes all that is
- * derived from it anew.  The machine is paused, its time stands still. */
+ * derived from it anew.  The machine is paused, its time stands still, and
+ * devices are held: a queue must not be looked at before its memory is here or
+ * flagged absent, and the storage side of a disk begins before that.  Who makes
+ * the machine go on calls devices_hold(0). */
 EXPORT void machine_woken(void)
 {
     struct Machine *m = MACHINE;
+    atomic_set(&m->snapshot.still, 1);
     for (uint32_t i = 0; i < m->hart_count; i++) {
         struct Hart *h = hart_at(i);
         tlb_init(h);

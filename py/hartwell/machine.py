@@ -437,6 +437,7 @@ class Machine(Replayable, Inspection, GdbPort):
         await self._core.start_harts()
         if not paused:
             self._go()
+        self._core.call("devices_hold", 0)
         self._counted = (time.monotonic(), statistics.instructions(self._core))
         self.debugger.started()
         self._spawn(self._serve())

@@ -11,6 +11,7 @@ from hartwell.devices.block import BlockDevice
 from hartwell.disks import DiskPlan
 from hartwell.layout import CONSTANTS, DISK_CHUNK, RAM_BASE, field
 from hartwell.platform import Core
+from hartwell.snapshot import structures
 from tests.core import bench
 from tests.core.virtio_driver import NEEDS_RESET, VERSION_1, WRITE, Driver
 
@@ -268,6 +269,29 @@ def test_a_reset_forgets_who_waited(core: Core) -> None:
     again = started(core, storage)
     _, places = ask(again, FLUSH, 0)
     assert answer(again, places) == OK
+
+
+def test_a_woken_machines_queue_waits_for_its_memory(core: Core) -> None:
+    """The storage side begins before guest RAM is here, or flagged absent: zeros are no queue."""
+    driver = started(core, Storage(core))
+    _, places = ask(driver, IN, 3 * SECTORS, room=512)
+    assert core.call("disk_parked", 0) == 1
+    ram = core.plan.values["ram_offset"], core.plan.ram_bytes
+    memory, structs = core.read(*ram), structures.read(core)
+
+    woken = bench.fresh_core(blob_bytes=(FRAMES + 4) * DISK_CHUNK)
+    storage = Storage(woken)
+    structures.restore(woken, structs, structures.description())
+    woken.call("machine_woken")
+    woken.call("disk_open", 0)
+    woken.call("disk_serve", 0)
+    driver.core = woken
+    assert not driver.status & NEEDS_RESET and woken.call("disk_parked", 0) == 1
+    woken.write(ram[0], memory)
+    assert storage.fetch() == [], "nobody has looked at the queue"
+    woken.call("devices_hold", 0)
+    assert storage.fetch() == [3]
+    assert answer(driver, places) == OK and driver.peek(places[0], 512) == content(3)[:512]
 
 
 def test_against_a_plain_disk(core: Core) -> None:

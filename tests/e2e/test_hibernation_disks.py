@@ -67,9 +67,6 @@ told["shelf"] = len(await Machine.snapshots())
 """ + END
 
 
-# Not in the ordinary run until this is explained: once, beside another test run, the guest's sync
-# while its writer went on had not ended 120 s after the wake from hibernate().
-@pytest.mark.slow
 def test_a_disk_is_what_it_was_when_its_machine_was_saved(tmp_path: Path) -> None:
     """What was written after a checkpoint is undone with the rest: memory and disk are of one moment."""
     told = run_in_node(LIFE, tmp_path)
