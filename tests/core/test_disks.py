@@ -9,7 +9,7 @@ import pytest
 
 from hartwell.devices.block import BlockDevice
 from hartwell.disks import DiskPlan
-from hartwell.layout import CONSTANTS, DISK_CHUNK, RAM_BASE, field
+from hartwell.layout import CONSTANTS, DISK_CHUNK, RAM_BASE, RAM_OFFSET, field
 from hartwell.platform import Core
 from hartwell.snapshot import structures
 from tests.core import bench
@@ -276,7 +276,7 @@ def test_a_woken_machines_queue_waits_for_its_memory(core: Core) -> None:
     driver = started(core, Storage(core))
     _, places = ask(driver, IN, 3 * SECTORS, room=512)
     assert core.call("disk_parked", 0) == 1
-    ram = core.plan.values["ram_offset"], core.plan.ram_bytes
+    ram = RAM_OFFSET, core.plan.ram_bytes
     memory, structs = core.read(*ram), structures.read(core)
 
     woken = bench.fresh_core(blob_bytes=(FRAMES + 4) * DISK_CHUNK)
