@@ -7,7 +7,7 @@
 
 #include "hart/hart.h"
 
-#define CHAIN_MAX 64 /* buffers of one request that a backend in C takes */
+#define CHAIN_MAX 256 /* buffers of one request that a backend in C takes: as many as a queue may be long (2.7.5.3.1) */
 
 #define FEATURE_INDIRECT (1ull << 28)
 #define FEATURE_EVENT_IDX (1ull << 29)

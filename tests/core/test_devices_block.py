@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hartwell.devices.block import SEGMENTS
 from hartwell.layout import RAM_BASE
 from hartwell.platform import Core
 from tests.core.memory_disk import IMAGE, SECTOR, Memory
@@ -118,3 +119,12 @@ def test_written_ram_is_marked_dirty(core: Core, disk_driver: Driver) -> None:
     disk_driver.describe(queue, 2, status, 1, WRITE)
     disk_driver.offer(queue, 0)
     assert core.read(page, 1) == b"\2" and core.read(flags + (status - RAM_BASE) // 4096, 1) == b"\2"
+
+
+def test_a_request_of_as_many_buffers_as_are_offered(core: Core, disk_driver: Driver) -> None:
+    """seg_max of them, header and status: one MiB of a guest's scattered pages goes in few requests."""
+    header = IN.to_bytes(4, "little") + bytes(12)
+    head, places = disk_driver.request(0, [header], [SECTOR // 2] * SEGMENTS + [1], indirect=True)
+    assert disk_driver.used(0) == [(head, SEGMENTS * SECTOR // 2 + 1)]
+    assert b"".join(disk_driver.peek(place, SECTOR // 2) for place in places[:-1]) == IMAGE[: SEGMENTS * SECTOR // 2]
+    assert disk_driver.peek(places[-1], 1)[0] == OK

@@ -10,7 +10,7 @@ from hartwell.platform import Core
 VIRTIO_ID_BLOCK = 2
 FEATURE_SEG_MAX, FEATURE_RO, FEATURE_FLUSH, FEATURE_MQ = 1 << 2, 1 << 5, 1 << 9, 1 << 12
 FEATURE_DISCARD, FEATURE_WRITE_ZEROES = 1 << 13, 1 << 14
-SEGMENTS = 60  # data buffers of one request; C takes 64 with header and status
+SEGMENTS = 254  # data buffers of one request; C takes 256 with header and status
 RANGE_SECTORS = 1 << 16  # of one discard or write-zeroes, as in cpu/virtio/block.c
 
 
