@@ -20,7 +20,7 @@ import { settings } from "./settings.mjs";
  * What a panel knows of the machine.
  * @typedef {object} Page
  * @property {import("./supervisor-client.mjs").Supervisor} supervisor
- * @property {(call: string) => Promise<any>} act runs a call of the public API; errors go to the bar
+ * @property {(call: string, said?: string) => Promise<any>} act runs a call of the public API; errors go to the bar, which names it or what is `said`
  * @property {(error: Error) => void} tell shows an error in the bar
  * @property {(text: string) => void} say shows good news there
  * @property {() => import("./status.mjs").State} state

@@ -6,22 +6,44 @@
 
 /** @typedef {import("./node/gdb.mjs").Wire} Wire */
 
-/** @type {WebSocket | null} */
-let socket = null;
+/**
+ * The way that is open.
+ *
+ * @type {{socket: WebSocket, port: number, connect: Connect} | null}
+ */
+let current = null;
+
+/** @typedef {(send: (data: Uint8Array) => void) => Wire | undefined} Connect undefined: refused */
 
 /**
  * @param {URL} address of serve.py's endpoint
  * @param {number} port 0: any that is free
- * @param {(send: (data: Uint8Array) => void) => Wire | undefined} connect undefined: refused
- * @returns {Promise<number>} the port; what was open before is closed
+ * @param {Connect} connect
+ * @returns {Promise<number>} the port.  One that is open stays so, for this `connect` from now on; another one that was
+ *   open is closed once this one is there
  */
-export function bridge(address, port, connect) {
-  close();
+export async function bridge(address, port, connect) {
+  if (current?.port === port && current.socket.readyState === WebSocket.OPEN) {
+    current.connect = connect;
+    return port;
+  }
   const url = new URL(address);
   url.protocol = url.protocol.replace("http", "ws");
   url.searchParams.set("port", String(port));
-  const own = (socket = new WebSocket(url));
-  own.binaryType = "arraybuffer";
+  const way = { socket: new WebSocket(url), port: 0, connect };
+  way.port = await listening(way);
+  close();
+  current = way;
+  return way.port;
+}
+
+/**
+ * @param {{socket: WebSocket, connect: Connect}} way
+ * @returns {Promise<number>} the port that serve.py listens on
+ */
+function listening(way) {
+  const { socket } = way;
+  socket.binaryType = "arraybuffer";
   /** @type {Wire | undefined} */
   let wire;
   const leave = () => {
@@ -29,9 +51,9 @@ export function bridge(address, port, connect) {
     wire = undefined;
   };
   return new Promise((resolve, reject) => {
-    own.onmessage = ({ data }) => {
+    socket.onmessage = ({ data }) => {
       if (typeof data !== "string") {
-        if (wire && !wire.receive(new Uint8Array(data))) own.send(JSON.stringify({ close: true }));
+        if (wire && !wire.receive(new Uint8Array(data))) socket.send(JSON.stringify({ close: true }));
         return;
       }
       const message = JSON.parse(data);
@@ -40,11 +62,11 @@ export function bridge(address, port, connect) {
       else if (message.closed) leave();
       else if (message.open) {
         leave();
-        wire = connect((bytes) => own.readyState === WebSocket.OPEN && own.send(bytes));
-        if (!wire) own.send(JSON.stringify({ close: true }));
+        wire = way.connect((bytes) => socket.readyState === WebSocket.OPEN && socket.send(bytes));
+        if (!wire) socket.send(JSON.stringify({ close: true }));
       }
     };
-    own.onclose = () => {
+    socket.onclose = () => {
       leave();
       reject(new Error("serve.py offers no port for gdb: it has ended, or this page is served by something else"));
     };
@@ -53,6 +75,6 @@ export function bridge(address, port, connect) {
 
 /** Nobody listens any more. */
 export function close() {
-  socket?.close();
-  socket = null;
+  current?.socket.close();
+  current = null;
 }

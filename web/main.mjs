@@ -97,14 +97,15 @@ function connect(supervisor) {
  *
  * @param {Supervisor} supervisor
  * @param {string} call
+ * @param {string} said what the bar calls it
  */
-async function act(supervisor, call) {
+async function act(supervisor, call, said = call) {
   notice.clear();
   try {
     return await supervisor.python(call);
   } catch (error) {
     const { name, message, traceback } = /** @type {any} */ (error);
-    notice.show({ title: `${name}: ${message}`, text: `This was the answer to ${call}`, details: traceback });
+    notice.show({ title: `${name}: ${message}`, text: `This was the answer to ${said}`, details: traceback });
     if (state.state === "loading") show({ ...state, state: "stopped" });
     return null;
   }
@@ -155,7 +156,7 @@ function start() {
 
   const page = {
     supervisor,
-    act: (/** @type {string} */ call) => act(supervisor, call),
+    act: (/** @type {string} */ call, /** @type {string} */ said = call) => act(supervisor, call, said),
     tell: (/** @type {Error} */ { name, message }) => notice.show({ title: `${name}: ${message}` }),
     say: (/** @type {string} */ title) => notice.show({ title, calm: true }),
     state: () => state,

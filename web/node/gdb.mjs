@@ -15,14 +15,22 @@ import net from "node:net";
  * @property {() => void} close
  */
 
+/** @type {Map<number, (send: (data: Uint8Array) => void) => Wire | undefined>} who is told of connections, by port */
+const ports = new Map();
+
 /**
- * @param {number} port 0: any that is free
+ * @param {number} port 0: any that is free; one that is open already stays so, for this `connect` from now on
  * @param {(send: (data: Uint8Array) => void) => Wire | undefined} connect undefined: refused
  * @returns {Promise<number>} the port
  */
 export function listen(port, connect) {
+  if (ports.has(port)) {
+    ports.set(port, connect);
+    return Promise.resolve(port);
+  }
+  let own = 0;
   const server = net.createServer((socket) => {
-    const wire = connect((data) => void socket.write(data));
+    const wire = ports.get(own)?.((data) => void socket.write(data));
     socket.on("error", () => socket.destroy());
     if (!wire) {
       socket.destroy();
@@ -38,7 +46,9 @@ export function listen(port, connect) {
     server.on("error", (error) => reject(new Error(`port ${port} of this computer can't be had: ${error.message}`)));
     server.listen({ port, host: "127.0.0.1" }, () => {
       server.unref(); // the machine's end is the process's, with or without it
-      resolve(/** @type {import("node:net").AddressInfo} */ (server.address()).port);
+      own = /** @type {import("node:net").AddressInfo} */ (server.address()).port;
+      ports.set(own, connect);
+      resolve(own);
     });
   });
 }

@@ -25,6 +25,7 @@ const EVERY_MS = 1000;
  * @property {[string, string, string][]} stack
  * @property {[string, string, string][]} frames
  * @property {[string, string][]} points
+ * @property {string} gdb
  */
 
 export class DebugPanel extends HTMLElement {
@@ -71,7 +72,7 @@ export class DebugPanel extends HTMLElement {
       <h3>Registers</h3><table data-name="registers"></table>
       <details><summary>CSRs</summary><table data-name="csrs"></table></details>
       <h3>Memory</h3>
-      <form data-name="goto"><input name="address" aria-label="Address" placeholder="address; empty: the stack" spellcheck="false" autocomplete="off"><button>Show</button></form>
+      <form data-name="goto"><input name="address" aria-label="Address" placeholder="address or symbol; empty: the stack" spellcheck="false" autocomplete="off"><button>Show</button></form>
       <table data-name="memory"></table>
       <details><summary>Stack</summary><table data-name="stack"></table></details>
       <h3>gdb</h3>
@@ -129,8 +130,7 @@ export class DebugPanel extends HTMLElement {
 
   /** @param {FormData} form */
   async #set(form) {
-    const where = JSON.stringify(String(form.get("where")).trim());
-    const place = /^"(0x[0-9a-f]+|\d+)"$/i.test(where) ? where.slice(1, -1) : where;
+    const place = placeOf(String(form.get("where")));
     const kind = String(form.get("kind"));
     await this.#do(
       kind === "break" ? `machine.debugger.break_at(${place})` : `machine.debugger.watch(${place}, 8, ${JSON.stringify(kind)})`,
@@ -138,8 +138,7 @@ export class DebugPanel extends HTMLElement {
   }
 
   async #gdb() {
-    const line = await this.page.act("await machine.gdb()");
-    if (line) this.#find('[data-name="line"]').textContent = line;
+    await this.#do("await machine.gdb()");
   }
 
   /** Files that were picked: ELF files have symbols and lines, all others are sources. */
@@ -149,6 +148,7 @@ export class DebugPanel extends HTMLElement {
       const data = base64(new Uint8Array(await file.arrayBuffer()));
       await this.page.act(
         `__import__("hartwell.debugger.panel").debugger.panel.give(machine, ${JSON.stringify(file.name)}, __import__("base64").b64decode("${data}"))`,
+        `the choice of ${file.name}`,
       );
     }
     input.value = "";
@@ -156,7 +156,7 @@ export class DebugPanel extends HTMLElement {
   }
 
   async #ask() {
-    const address = /^(0x[0-9a-f]+|\d+)$/i.test(this.#address) ? this.#address : "None";
+    const address = this.#address ? placeOf(this.#address) : "None";
     try {
       const look = await this.page.supervisor.python(
         `await __import__("hartwell.debugger.panel").debugger.panel.show(machine, ${this.#hart}, ${address}) if machine and machine.alive else None`,
@@ -202,6 +202,7 @@ export class DebugPanel extends HTMLElement {
     this.#find('[data-name="where"]').textContent = look.where;
     this.#find('[data-name="task"]').textContent = look.task;
     this.#find('[data-name="at"]').textContent = look.line;
+    this.#find('[data-name="line"]').textContent = look.gdb;
     this.#find('[data-name="lines"]').hidden = !look.line;
     this.#table("source", look.source, (row, i) => row.classList.toggle("here", look.line.endsWith(`:${look.source[i][0]}`)));
     this.#table("code", look.code, (row, i) => row.classList.toggle("here", i === 0));
@@ -251,6 +252,16 @@ export class DebugPanel extends HTMLElement {
       }),
     );
   }
+}
+
+/**
+ * What a person wrote, as Python: a number, or a string for a name.
+ *
+ * @param {string} text
+ */
+function placeOf(text) {
+  const word = text.trim();
+  return /^(0x[0-9a-f]+|0|[1-9]\d*)$/i.test(word) ? word : JSON.stringify(word);
 }
 
 /**

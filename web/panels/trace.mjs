@@ -125,16 +125,23 @@ export class TracePanel extends HTMLElement {
 
   async #ask() {
     try {
-      const { lines, total, missing } = await this.page.supervisor.python(
-        `{"lines": [str(event) for event in trace.new(${SHOWN})], "total": len(trace), "missing": trace.missing}`,
+      const { lines, total, missing, here } = await this.page.supervisor.python(
+        `{"lines": [str(event) for event in trace.new(${SHOWN})], "total": len(trace), "missing": trace.missing,
+          "here": bool(machine and machine.alive and trace.is_of(machine.trace))}`,
       );
       this.#draw(lines, total, missing);
+      if (!here && this.#running) this.#over("The machine is gone; what it did is here.");
     } catch (error) {
-      this.concealed();
-      this.#running = false;
-      this.#label("Start");
-      /** @type {HTMLElement} */ (this.querySelector("[role=status]")).textContent = /** @type {Error} */ (error).message;
+      this.#over(/** @type {Error} */ (error).message);
     }
+  }
+
+  /** @param {string} why nothing more comes */
+  #over(why) {
+    this.concealed();
+    this.#running = false;
+    this.#label("Start");
+    /** @type {HTMLElement} */ (this.querySelector("[role=status]")).textContent = why;
   }
 
   /**

@@ -255,6 +255,10 @@ class Debugger:
         """The device's access that stopped everything, if one did."""
         return stops.of_devices(self._core, self.points)
 
+    def address(self, where: int | str) -> int:
+        """The address of a symbol or a line, as break_at takes it.  BadAddress for a name that is not known."""
+        return self._resolve(where, None, "")[0]
+
     # --- inside -------------------------------------------------------------------------
 
     def _call(self) -> None:
@@ -266,8 +270,8 @@ class Debugger:
             return where, ""
         address = self._names.address_of(where, task, program) if self._names else None
         if address is None:
-            raise BadAddress(f"no symbol or line is named {where!r}; give an address, name the task whose program has it, or "
-                             "load the program's symbols first (machine.symbols.add)")
+            raise BadAddress(f"no symbol or line is named {where[:100]!r}; give an address, name the task whose program has "
+                             "it, or load the program's symbols first (machine.symbols.add)")
         return address, where
 
     def _condition(self, program: str, condition: Condition | None) -> Condition | None:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hartwell.debugger.points import Point
-from hartwell.errors import BadAddress, HartwellError
+from hartwell.errors import BadAddress, BadConfiguration, HartwellError
 from hartwell.files import MOUNT
 from hartwell.isa.disassemble import disassemble
 from hartwell.isa.registers import X_NAMES
@@ -24,7 +24,7 @@ _asked: weakref.WeakKeyDictionary[Machine, set[str]] = weakref.WeakKeyDictionary
 SHOWN_CSRS = ("mstatus", "satp", "stvec", "sepc", "scause", "stval", "mip", "mie", "mepc", "mcause", "time")
 
 
-async def show(machine: Machine, hart: int = 0, address: int | None = None) -> dict[str, Any]:
+async def show(machine: Machine, hart: int = 0, address: int | str | None = None) -> dict[str, Any]:
     """As `look`, after sources were read that lie in the shared folder, where they
     were compiled in it."""
     if machine.state == "paused":
@@ -38,14 +38,18 @@ async def show(machine: Machine, hart: int = 0, address: int | None = None) -> d
     return look(machine, hart, address)
 
 
-def look(machine: Machine, hart: int = 0, address: int | None = None) -> dict[str, Any]:
-    """One hart and what lies around it.  address: of the memory to show, by
-    default where sp points to.  What is not mapped is an empty list, and so are
-    calls and source of a machine that runs."""
+def look(machine: Machine, hart: int = 0, address: int | str | None = None) -> dict[str, Any]:
+    """One hart and what lies around it.  address: of the memory to show, or a
+    symbol; by default where sp points to.  What is not mapped is an empty list,
+    and so are calls and source of a machine that runs."""
     hart = min(max(hart, 0), len(machine.harts) - 1)
     debugger, chosen = machine.debugger, machine.harts[hart]
     pc, sp = chosen.pc, chosen.x[2]
-    start = sp if address is None else address
+    start, unknown = sp, ""
+    try:
+        start = sp if address is None else debugger.address(address)
+    except HartwellError as error:
+        unknown = str(error)
     stop, still = debugger.stop, machine.state == "paused"
     task = _task(machine, hart)
     points: list[Point] = [*debugger.breakpoints, *debugger.watchpoints]
@@ -59,21 +63,26 @@ def look(machine: Machine, hart: int = 0, address: int | None = None) -> dict[st
         "where": name(machine, pc, task if still else None),
         "line": (machine.symbols.line(pc, task) or "") if still else "",
         "source": [[str(number), text] for number, text in machine.symbols.source(pc, task)] if still else [],
-        "memory": [[f"{start + ROW * i:016x}", row.hex(" "), _text(row)] for i, row in enumerate(_rows(machine, hart, start))],
+        "memory": [["", unknown, ""]] if unknown else
+                  [[f"{start + ROW * i:016x}", row.hex(" "), _text(row)] for i, row in enumerate(_rows(machine, hart, start))],
         "stack": [[f"{sp + 8 * i:016x}", f"{word:016x}", name(machine, word) if word >> 38 else ""]
                   for i, word in enumerate(_words(machine, hart, sp))],
         "frames": [[_short(frame.name) + ("" if frame.sure else " ?"), frame.line or "", f"{frame.address:016x}"]
                    for frame in (debugger.backtrace(hart) if still else ())],
         "points": [[str(point.number), _words_of(point)] for point in points],
+        "gdb": machine.gdb_line,
     }
 
 
 def give(machine: Machine, name: str, data: bytes) -> str:
     """Takes a file that a person picked: an ELF file for its symbols and lines,
-    any other for a source's text.  What was done, in Python."""
+    any other for a source's text.  What was done, in Python.  BadElf,
+    BadConfiguration for what is neither."""
     if data.startswith(b"\x7fELF"):
         machine.symbols.add(data, name)
         return f"machine.symbols.add(data, {name!r})"
+    if b"\0" in data or not data:
+        raise BadConfiguration(f"{name}: neither an ELF file nor a source's text")
     machine.symbols.add_source(data.decode("utf-8", "replace"), name)
     return f"machine.symbols.add_source(text, {name!r})"
 

@@ -25,12 +25,15 @@ class GdbPort:
     _platform: Platform
     memory: Memory
     _gdb: Server | None = None
+    gdb_line = ""
+    """What to type into a gdb, once gdb() was called."""
 
     async def gdb(self, port: int = DEFAULT_PORT) -> str:
         """Lets a gdb on this computer debug the machine; the line to type into it.
 
-        port: on the loopback, 0 for any that is free.  Raises NotSupported
-        where nothing can listen, and when the port is taken.
+        port: on the loopback, 0 for any that is free; the same one again, also
+        for the next machine, is no error.  Raises NotSupported where nothing
+        can listen, and when the port is taken.
         """
         listen: Any = getattr(self._platform, "listen_for_gdb", None)
         if listen is None:
@@ -39,7 +42,8 @@ class GdbPort:
         server = server_of(machine)
         server.symbols = await kernel_symbols(self.memory)
         found: int = await listen(port, server)
-        return f"target remote 127.0.0.1:{found}"
+        self.gdb_line = f"target remote 127.0.0.1:{found}"
+        return self.gdb_line
 
 
 async def kernel_symbols(memory: Memory) -> bytes:

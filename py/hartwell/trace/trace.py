@@ -118,6 +118,10 @@ class Session:
         self._drain()
         return [call.decoded() for call in self._open.values()]
 
+    def is_of(self, trace: Trace) -> bool:
+        """Is this a session of that machine's trace, and not of another one's before it?"""
+        return self._trace is trace
+
     @property
     def lost(self) -> int:
         """Records that full rings had no room for since it began, or since clear(): of all that the machine noted then."""
