@@ -174,6 +174,20 @@ def test_interrupt_reset_and_detach(gdb: Gdb, target: Target) -> None:
     assert target.call(lambda: target.machine.harts[0].instret) > before
 
 
+def test_a_pause_from_elsewhere_is_told(gdb: Gdb, target: Target) -> None:
+    """By the page or a script, while gdb believes that the machine runs."""
+    gdb.do("-exec-continue")
+    for _ in range(200):
+        if target.machine.state == "running":
+            break
+        time.sleep(0.05)
+    target.call(target.machine.debugger.pause)
+    stop = gdb.stopped()
+    assert (stop["reason"], stop["signal-name"]) == ("signal-received", "SIGINT")
+    gdb.do("-break-insert work")
+    assert gdb.go()["func"] == "work"
+
+
 def test_monitor_commands(gdb: Gdb, target: Target) -> None:
     assert "pmem ADDRESS" in gdb.say("monitor help")
     assert "paused, 2 harts" in gdb.say("monitor info")

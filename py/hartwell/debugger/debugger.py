@@ -168,11 +168,13 @@ class Debugger:
         raise MachineStopped("the machine has stopped for good, so nothing is hit any more; boot it again")
 
     def pause(self) -> Stop:
-        """Stops all harts where they are."""
+        """Stops all harts where they are; a gdb that is connected hears of it."""
         self.control.pause()
         self._stop = self._stop or Stop("pause", 0, self.harts[0].pc)
         self._event.set()
-        return self._stop
+        stop = self._stop
+        self._call()
+        return stop
 
     def resume(self) -> None:
         """All harts go on, past what they stand at."""

@@ -122,9 +122,12 @@ class AllStop:
             self._report(found[0] if found else where_it_stands(self._debugger, self._session.hart, "pause"))
 
     def hit(self, found: list[Stop]) -> None:
-        """Harts or devices have hit these."""
-        if self._running and found and not (self._steps and not self._steps.done()):
-            self._report(found[0])
+        """Harts or devices have hit these; none: somebody else has paused the machine, as gdb is told by QEMU too."""
+        if self._running and not (self._steps and not self._steps.done()):
+            if found:
+                self._report(found[0])
+            elif self._debugger.control.paused:
+                self._report(where_it_stands(self._debugger, self._session.hart, "pause"))
 
     def ended(self) -> None:
         """The machine has stopped for good."""
