@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,17 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from hartwell.setup.archive import open_file
-from hartwell.setup.steps import SetupError
 from tests.e2e.conftest import ROOT, serving
 from tests.e2e.tab import Tab
 from tests.e2e.test_storage import run_in_node
+from tests.suites.archive import from_suite, whole_suite
 
 pytestmark = pytest.mark.slow
 
 BOOT_SECONDS, STEP_SECONDS = 900, 1500
 IMAGE = ROOT / "static/images/debian/disk.bin"
-SUITES = ("trixie", "forky", "sid")  # of the archive, the image's own first
 
 
 def run(tab: Tab, command: str) -> str:
@@ -48,31 +44,13 @@ def debian(new_tab: Callable[..., Tab]) -> Iterator[Tab]:
         tab.page.close()
 
 
-def whole_suite() -> str:
-    """A suite whose list of packages is the one that was signed: a mirror that is
-    being synchronised may have others, which apt rightly refuses."""
-    for suite in SUITES:
-        try:
-            with open_file(None, f"dists/{suite}/InRelease", {}, False) as (_, _, body):
-                signed = re.search(rb"^ ([0-9a-f]{64}) +\d+ main/binary-riscv64/Packages\.xz$", body.read(), re.M)
-            with open_file(None, f"dists/{suite}/main/binary-riscv64/Packages.xz", {}, False) as (_, _, body):
-                if signed and hashlib.sha256(body.read()).hexdigest().encode() == signed[1]:
-                    return suite
-        except SetupError as error:
-            pytest.skip(f"this machine reaches no Debian archive: {error}")
-    pytest.skip(f"this machine's mirror has no suite of {SUITES} whose list is the signed one")
-
-
 def test_a_package_is_installed_with_apt(debian: Tab) -> None:
     suite = whole_suite()
     [status] = debian.python("machine.network.status")
     if status["state"] == "failed":
         pytest.skip(f"no relay on this machine: {status['error']}")
     run(debian, "for i in $(seq 300); do ip -4 addr show eth0 | grep -q inet && exit; sleep 0.2; done; exit 1")
-    if suite != "trixie":
-        run(debian, f"sed -i 's/^Suites:.*/Suites: {suite}/' /etc/apt/sources.list.d/debian.sources")
-    # A mirror that stands still has lists that are whole and too old.
-    run(debian, "apt-get -o Acquire::Check-Valid-Until=false update")
+    run(debian, from_suite(suite))
     run(debian, "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends hello")
     assert run(debian, "hello") == "Hello, world!\n"
     assert "10.0.2.4" in run(debian, "getent ahostsv4 debian.hartwell")
