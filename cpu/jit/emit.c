@@ -176,6 +176,23 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     }
 }
 
+/* The return of a callee that is part of the region. */
+static void emit_back(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+{
+    push_x(e, n->i.rs1);
+    push_window(e, b->far);
+    op(e, W_I64_NE); /* never, to the engine, where the register was left alone */
+    hint_unlikely(e);
+    open(e, W_IF, LABEL_NONE);
+    push_x(e, n->i.rs1);
+    push64(e, ~1ull);
+    op(e, W_I64_AND);
+    set(e, L_PC);
+    leave_by(e, EXIT_RETURN, region_dirty(e->r, b, b->count));
+    close(e);
+    emit_edge(e, b, 0);
+}
+
 /* To the block that all indirect jumps go through, the target being in L_PC. */
 static void emit_to_switch(struct Emit *e, const struct JitBlock *b)
 {
@@ -272,6 +289,14 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
     case END_CALL_INDIRECT:
         emit_call(e, b, n);
         break;
+    case END_ENTER:
+        push_window(e, n->at + n->length);
+        set_x(e, n->i.rd);
+        emit_edge(e, b, 0);
+        break;
+    case END_BACK:
+        emit_back(e, b, n);
+        break;
     default:
         push_x(e, n->i.rs1);
         push64(e, (uint64_t)(int64_t)n->i.imm);
@@ -309,7 +334,10 @@ static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_kno
     for (e->turn = 0;; e->turn++) {
         for (e->k = 0; e->k < last; e->k++) {
             const struct JitInsn *n = &e->r->insns[b->first + e->k];
-            emit_insn(e, n);
+            if (e->k + 1 < last && emit_zero_extension(e, n))
+                e->k++;
+            else
+                emit_insn(e, n);
             e->valid |= n->writes;
         }
         if (e->turn + 1 == turns)
@@ -435,7 +463,7 @@ static void begin(struct Emit *e)
     }
     if (e->r->uses_memory)
         find_tables(e);
-    load_registers(e, e->r->blocks[e->r->block_at[e->r->entry / 2] - 1].live_in);
+    load_registers(e, e->r->blocks[e->r->entry_block].live_in);
 }
 
 /* Opens a block for each stub in front of the body that is already there. */
@@ -469,7 +497,7 @@ bool emit_region(struct Bytes *out, struct Region *r, uint32_t number, uint16_t 
     uint8_t *hole = put_hole(&e->out), *start = e->start = e->out.at;
     begin(e);
     uint8_t *body = e->out.at;
-    emit_tree(e, r->block_at[r->entry / 2] - 1u);
+    emit_tree(e, r->entry_block);
     if (e->out.full)
         return false;
     uint32_t stubs = e->stub_count;

@@ -174,6 +174,7 @@ void exit_slow_if(struct Emit *e);
 
 /* jit/insn.c: an instruction that doesn't end its block. */
 void emit_insn(struct Emit *e, const struct JitInsn *n);
+bool emit_zero_extension(struct Emit *e, const struct JitInsn *n); /* n and its successor, if together they are one */
 void emit_condition(struct Emit *e, const struct JitInsn *n);
 
 /* jit/group.c */

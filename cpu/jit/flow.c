@@ -23,7 +23,7 @@ static void number_blocks(struct Region *r)
     for (uint32_t k = 0; k < r->block_count; k++)
         r->blocks[k].reached = false;
     r->order_count = 0;
-    postorder(r, r->block_at[r->entry / 2] - 1u);
+    postorder(r, r->entry_block);
     for (uint32_t low = 0, high = r->order_count - 1; low < high; low++, high--) {
         uint8_t swapped = r->by_order[low];
         r->by_order[low] = r->by_order[high];
@@ -155,7 +155,8 @@ static RegSet needs(const struct Region *r, const struct JitBlock *b)
         need |= n->reads & ~written;
         written |= n->writes;
     }
-    bool leaves = ends_by_call(b) || b->end == END_RETURN || b->end == END_LEAVE || b->end == END_SWITCH;
+    bool leaves = ends_by_call(b) || b->end == END_RETURN || b->end == END_BACK || b->end == END_LEAVE ||
+                  b->end == END_SWITCH;
     for (uint32_t k = 0; k < 2 && b->end != END_SWITCH; k++) {
         bool used = k == 0 ? b->end == END_BRANCH || b->end == END_JUMP || b->end == END_INDIRECT
                            : b->end == END_BRANCH || b->end == END_FALL;

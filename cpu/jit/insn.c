@@ -20,6 +20,26 @@ void emit_condition(struct Emit *e, const struct JitInsn *n)
     }
 }
 
+/* slli by 32, srli of the same register by up to 32: how a compiler for RV64
+ * without Zba makes an unsigned word an index.  What lies in between is seen by
+ * nobody, as neither can leave. */
+bool emit_zero_extension(struct Emit *e, const struct JitInsn *n)
+{
+    const struct Insn *i = &n[0].i, *next = &n[1].i;
+    if ((i->op != OP_slli && i->op != OP_c_slli) || (next->op != OP_srli && next->op != OP_c_srli) || i->imm != 32 ||
+        next->imm > 32 || i->rd != next->rs1 || next->rd != i->rd || i->rd == 32)
+        return false;
+    push_x(e, i->rs1);
+    op(e, W_I32_WRAP);
+    op(e, W_I64_EXTEND_U);
+    if (next->imm < 32) {
+        push64(e, 32u - (uint32_t)next->imm);
+        op(e, W_I64_SHL);
+    }
+    set_x(e, i->rd);
+    return true;
+}
+
 /* By a helper, as far as nothing but the value changes; else the interpreter. */
 static void emit_csr(struct Emit *e, const struct JitInsn *n)
 {

@@ -1,11 +1,15 @@
 /* Which instructions make up a region.
  *
- * From the entry, along branches and jumps, past calls to their return, never
- * into the callee.  What lies outside of a window of four pages around the
- * entry, and what no longer fits, is reached by leaving.
+ * From the entry, along branches and jumps, past calls to their return.  What
+ * lies outside of a window of four pages around the entry, and what no longer
+ * fits, is reached by leaving.  A callee that is small and hot is taken in, once
+ * for each call: what happens is the same as by jumping there and back, so
+ * registers stay where they are and nothing is due but a look at the return
+ * address.
  */
 #include "jit/region.h"
 
+#include "jit/jit.h"
 #include "jit/registry.h"
 #include "mmu/mmu.h"
 
@@ -48,7 +52,7 @@ static void note_operands(struct JitInsn *n)
  * never executed it: code that is not decoded is cold, and left out. */
 static bool add_insn(struct Region *r, uint32_t at)
 {
-    if (at >= WINDOW || r->insn_count == REGION_INSNS || !page_there(r, at >> 12))
+    if (at >= WINDOW || r->insn_count == r->insn_room || !page_there(r, at >> 12))
         return false;
     const struct Insn *decoded = code_decoded(r->h, r->page[at >> 12]);
     if (!decoded || decoded[(at & 0xfff) / 2].op == OP_UNDECODED || decoded[(at & 0xfff) / 2].op == OP_BREAK)
@@ -105,7 +109,7 @@ static void add_targets(struct Region *r, struct Worklist *work, uint32_t at)
     }
 }
 
-static void explore(struct Region *r, struct Worklist *work)
+static void explore(struct Region *r, struct Worklist *work, uint32_t depth)
 {
     for (uint32_t at = work->at[work->head++];; at += r->insns[r->insn_count - 1].length) {
         if (at < WINDOW && r->insn_at[at / 2])
@@ -121,7 +125,7 @@ static void explore(struct Region *r, struct Worklist *work)
             add_leader(r, work, (int32_t)at + n->i.imm);
         } else if (n->kind == KIND_CALL && n->i.rd == 32) {
             add_leader(r, work, (int32_t)at + n->i.imm);
-        } else if (n->kind == KIND_INDIRECT && n->i.rd == 32 && n->i.rs1 != 1 && n->i.rs1 != 5) {
+        } else if (n->kind == KIND_INDIRECT && n->i.rd == 32 && n->i.rs1 != 1 && n->i.rs1 != 5 && depth == 0) {
             add_targets(r, work, at);
         } else if (n->kind != KIND_OTHER && n->i.rd != 32) {
             add_leader(r, work, next);
@@ -160,35 +164,44 @@ static uint8_t block_number(const struct Region *r, int32_t at)
     return at < 0 || at >= (int32_t)WINDOW || !r->block_at[at / 2] ? NO_BLOCK : (uint8_t)(r->block_at[at / 2] - 1);
 }
 
-static bool make_blocks(struct Region *r)
+/* The instructions from number `first` on, by their addresses. */
+static void sort_insns(struct Region *r, uint32_t first)
 {
     static struct JitInsn sorted[REGION_INSNS];
-    uint32_t count = 0;
-    for (uint32_t half = 0; half < WINDOW / 2 && count < r->insn_count; half++)
-        if (r->insn_at[half])
-            sorted[count++] = r->insns[r->insn_at[half] - 1];
-    memcpy(r->insns, sorted, count * sizeof *sorted);
+    uint32_t low = WINDOW, high = 0, count = 0;
+    for (uint32_t k = first; k < r->insn_count; k++) {
+        low = r->insns[k].at < low ? r->insns[k].at : low;
+        high = r->insns[k].at > high ? r->insns[k].at : high;
+    }
+    for (uint32_t at = low; at <= high; at += 2)
+        if (r->insn_at[at / 2])
+            sorted[count++] = r->insns[r->insn_at[at / 2] - 1];
+    memcpy(r->insns + first, sorted, count * sizeof *sorted);
+}
+
+/* Blocks of the instructions from number `first` on. */
+static bool make_blocks(struct Region *r, uint32_t first, uint32_t depth)
+{
+    uint32_t first_block = r->block_count;
+    sort_insns(r, first);
     struct JitBlock *b = NULL;
-    for (uint32_t k = 0; k < count; k++) {
+    for (uint32_t k = first; k < r->insn_count; k++) {
         struct JitInsn *n = &r->insns[k];
-        bool follows = k && n[-1].at + n[-1].length == n->at && !ends_block(n - 1);
+        bool follows = k > first && n[-1].at + n[-1].length == n->at && !ends_block(n - 1);
         if (!follows || r->leader[n->at / 2]) {
             if (r->block_count == REGION_BLOCKS)
                 return false;
             b = &r->blocks[r->block_count++];
             memset(b, 0, sizeof *b);
             b->first = (uint16_t)k;
+            b->depth = (uint8_t)depth;
             r->block_at[n->at / 2] = (uint8_t)r->block_count;
         }
         b->count++;
         b->reads |= n->reads & ~b->writes;
         b->writes |= n->writes;
-        r->used |= n->reads | n->writes;
-        r->touched |= 1u << (n->at >> 12) | 1u << ((n->at + n->length - 1) >> 12);
-        r->uses_memory |= n->kind == KIND_LOAD || n->kind == KIND_STORE || n->kind == KIND_FLOAD ||
-                          n->kind == KIND_FSTORE || n->kind == KIND_AMO;
     }
-    for (uint32_t k = 0; k < r->block_count; k++) {
+    for (uint32_t k = first_block; k < r->block_count; k++) {
         b = &r->blocks[k];
         set_end(b, &r->insns[b->first + b->count - 1]);
         b->next[0] = b->next[1] = NO_BLOCK;
@@ -221,9 +234,91 @@ static void make_switch(struct Region *r)
             r->blocks[k].next[0] = (uint8_t)number;
 }
 
-bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
+/* What all instructions together do. */
+static void sum_up(struct Region *r)
+{
+    r->used = 0;
+    r->uses_memory = false;
+    r->touched = 0;
+    for (uint32_t k = 0; k < r->insn_count; k++) {
+        const struct JitInsn *n = &r->insns[k];
+        r->used |= n->reads | n->writes;
+        r->touched |= 1u << (n->at >> 12) | 1u << ((n->at + n->length - 1) >> 12);
+        r->uses_memory |= n->kind == KIND_LOAD || n->kind == KIND_STORE || n->kind == KIND_FLOAD ||
+                          n->kind == KIND_FSTORE || n->kind == KIND_AMO;
+    }
+}
+
+/* Adds the function at `at`, as far as it was executed; false when it didn't fit. */
+static bool add_function(struct Region *r, uint32_t at, uint32_t depth)
 {
     struct Worklist work = {.head = 0, .tail = 0};
+    uint32_t first = r->insn_count;
+    add_leader(r, &work, (int32_t)at);
+    while (work.head < work.tail)
+        explore(r, &work, depth);
+    bool made = r->insn_count > first && r->insns[first].kind != KIND_OTHER && make_blocks(r, first, depth);
+    r->found = made ? block_number(r, (int32_t)at) : NO_BLOCK;
+    if (made && depth == 0)
+        make_switch(r);
+    for (uint32_t k = 0; k < work.tail; k++)
+        r->leader[work.at[k] / 2] = 0;
+    for (uint32_t k = first; k < r->insn_count; k++)
+        r->insn_at[r->insns[k].at / 2] = r->block_at[r->insns[k].at / 2] = 0;
+    return made;
+}
+
+#define TAKEN_FUNCTION 60 /* instructions of a callee that is taken in, at most */
+#define TAKEN 200         /* and of all of them */
+#define TAKEN_DEPTH 3     /* calls within calls */
+
+/* Is it called often?  Cold code is not worth a copy. */
+static bool is_hot(const struct Region *r, uint32_t at)
+{
+    uint32_t entry = code_entry(r->h, r->page[at >> 12], at & 0xfff);
+    const uint16_t *counters = mem_at(MACHINE->jit_counter_offset + r->h->id * MACHINE->jit_counter_stride);
+    return entry != ~0u && counters[entry] >= jit_threshold() / 2;
+}
+
+/* The callee of block `number`, if it is small and hot, becomes part of the
+ * region: the call is a jump then, and its return goes on behind it if that is
+ * where it leads. */
+static bool take_in(struct Region *r, uint32_t number)
+{
+    struct JitBlock *b = &r->blocks[number];
+    int32_t at = b->far;
+    if (b->end != END_CALL || b->next[1] == NO_BLOCK || b->depth == TAKEN_DEPTH || at < 0 || at >= (int32_t)WINDOW)
+        return false;
+    if (!page_there(r, (uint32_t)at >> 12) || !is_hot(r, (uint32_t)at))
+        return false;
+    uint32_t insns = r->insn_count, blocks = r->block_count;
+    r->insn_room = insns + TAKEN_FUNCTION < REGION_INSNS ? insns + TAKEN_FUNCTION : REGION_INSNS;
+    bool returns = false;
+    if (add_function(r, (uint32_t)at, b->depth + 1u) && r->insn_count < r->insn_room) {
+        for (uint32_t k = blocks; k < r->block_count; k++) {
+            struct JitBlock *inner = &r->blocks[k];
+            const struct JitInsn *last = &r->insns[inner->first + inner->count - 1];
+            if (inner->end != END_RETURN || last->i.rs1 != r->insns[b->first + b->count - 1].i.rd || last->i.imm)
+                continue;
+            inner->end = END_BACK;
+            inner->next[0] = b->next[1];
+            inner->far = b->next_at[1];
+            returns = true;
+        }
+    }
+    if (!returns) {
+        r->insn_count = insns;
+        r->block_count = blocks;
+        return false;
+    }
+    b->end = END_ENTER;
+    b->next[0] = r->found;
+    b->next[1] = NO_BLOCK;
+    return true;
+}
+
+bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
+{
     memset(r->insn_at, 0, sizeof r->insn_at);
     memset(r->leader, 0, sizeof r->leader);
     memset(r->block_at, 0, sizeof r->block_at);
@@ -231,18 +326,15 @@ bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
     r->base = pc & ~0xfffull;
     r->entry = 4096 + (uint32_t)(pc & 0xfff);
     r->insn_count = r->block_count = r->switch_count = 0;
-    r->used = 0;
-    r->uses_memory = false;
-    r->touched = 0;
+    r->insn_room = REGION_INSNS;
     for (uint32_t k = 0; k < WINDOW_PAGES; k++)
         r->page[k] = PAGE_UNASKED;
-    add_leader(r, &work, (int32_t)r->entry);
-    while (work.head < work.tail)
-        explore(r, &work);
-    if (r->insn_count == 0 || r->insns[0].kind == KIND_OTHER)
+    if (!add_function(r, r->entry, 0))
         return false;
-    if (!make_blocks(r))
-        return false;
-    make_switch(r);
+    r->entry_block = r->found;
+    uint32_t own = r->insn_count;
+    for (uint32_t k = 0; k < r->block_count && r->insn_count < own + TAKEN; k++)
+        take_in(r, k);
+    sum_up(r);
     return true;
 }

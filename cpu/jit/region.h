@@ -33,14 +33,18 @@ struct JitInsn {
     RegSet reads, writes;
 };
 
-enum { END_FALL, END_BRANCH, END_JUMP, END_CALL, END_CALL_INDIRECT, END_INDIRECT, END_RETURN, END_LEAVE, END_SWITCH };
+enum {
+    END_FALL, END_BRANCH, END_JUMP, END_CALL, END_CALL_INDIRECT, END_INDIRECT, END_RETURN, END_LEAVE, END_SWITCH,
+    END_ENTER, /* a call whose callee is part of the region: next[0] */
+    END_BACK,  /* that one's return: to next[0], if that is where it leads */
+};
 
 struct JitBlock {
     uint16_t first, count;   /* of insns */
     uint8_t end;             /* END_* */
     uint8_t next[2];         /* taken, not taken: block, or NO_BLOCK */
     uint16_t next_at[2];     /* where those are, in the window; may lie outside of what is translated */
-    int32_t far;             /* END_JUMP, END_CALL: target relative to the window */
+    int32_t far;             /* target relative to the window, of what isn't the next instruction */
     uint8_t order;           /* in reverse postorder */
     uint8_t dominator;       /* by order */
     uint8_t forward_edges;   /* into it */
@@ -49,6 +53,7 @@ struct JitBlock {
     bool itself;             /* and so does its own branch */
     bool tight;              /* the innermost loop it lies in has none inside, calls nothing and changes no CSR */
     bool roomy;              /* that one uses few registers */
+    uint8_t depth;           /* calls that it is inside of */
     uint8_t turns;           /* of a loop that is one block: how often it is unrolled */
     uint32_t loaded;         /* x registers that some load in it writes */
     uint32_t leaping;        /* those that change otherwise than by a few bytes a turn */
@@ -63,9 +68,11 @@ struct Region {
     uint32_t generation[WINDOW_PAGES];
     uint16_t insn_at[WINDOW / 2];      /* index + 1 */
     uint8_t leader[WINDOW / 2];
-    uint8_t block_at[WINDOW / 2];      /* + 1 */
+    uint8_t block_at[WINDOW / 2];      /* + 1; of the function that is being looked at, as insn_at and leader */
+    uint32_t insn_room;                /* how many may be added */
+    uint8_t entry_block, found;        /* found: entry of the function that was added last */
     struct JitInsn insns[REGION_INSNS];
-    uint32_t insn_count;
+    uint32_t insn_count; /* those of a callee as often as it was taken in */
     struct JitBlock blocks[REGION_BLOCKS];
     uint32_t block_count;
     /* Where indirect jumps were seen to lead: all of them go through one block

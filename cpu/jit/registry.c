@@ -194,17 +194,26 @@ void registry_follow(struct Hart *h)
 
 /* --- translating ---------------------------------------------------------------------- */
 
-static uint32_t ranges_of(const struct Region *r, struct Range *ranges)
+/* The code in the order of addresses, each byte once. */
+static uint32_t ranges_of(struct Region *r, struct Range *ranges)
 {
-    uint32_t count = 0;
+    uint32_t count = 0, low = WINDOW, high = 0;
     for (uint32_t k = 0; k < r->insn_count; k++) {
         const struct JitInsn *n = &r->insns[k];
-        if (count && ranges[count - 1].at + ranges[count - 1].bytes == n->at) {
-            ranges[count - 1].bytes = (uint16_t)(ranges[count - 1].bytes + n->length);
+        for (uint32_t at = n->at; at < n->at + n->length; at += 2u)
+            r->leader[at / 2] = 1;
+        low = n->at < low ? n->at : low;
+        high = n->at + n->length > high ? n->at + n->length : high;
+    }
+    for (uint32_t at = low; at < high; at += 2) {
+        if (!r->leader[at / 2])
+            continue;
+        if (count && ranges[count - 1].at + ranges[count - 1].bytes == at) {
+            ranges[count - 1].bytes += 2;
         } else {
             if (count == RANGES_MOST)
                 return 0;
-            ranges[count++] = (struct Range){n->at, n->length};
+            ranges[count++] = (struct Range){(uint16_t)at, 2};
         }
     }
     return count;

@@ -156,6 +156,48 @@ def test_more_loops_than_a_region_remembers_pages_for() -> None:
     assert_same_course(f"li s0, {wild.DATA + 0xFE0}; again: mv s2, s0; {loops}; j again")
 
 
+# Each is called often enough to become part of its caller's region.
+CALLEES = {
+    "itself": f"""
+        li sp, {wild.DATA + 0x2000}
+    main: li a0, 9; call f; add s1, s1, a0; j main
+    f:  li t0, 2; bltu a0, t0, out
+        addi sp, sp, -32; sd ra, 0(sp); sd s2, 8(sp); sd s3, 16(sp)
+        mv s2, a0; addi a0, a0, -1; call f
+        mv s3, a0; addi a0, s2, -2; call f
+        add a0, a0, s3; ld ra, 0(sp); ld s2, 8(sp); ld s3, 16(sp); addi sp, sp, 32
+    out: ret""",
+    "not back": """
+    main: call f; addi s2, s2, 100; addi s2, s2, 1; j main
+    f:  addi a0, a0, 1; andi a1, a0, 7; bnez a1, out
+        addi ra, ra, 4
+    out: ret""",
+    "a fault": f"""
+        li s0, {wild.DATA}
+    main: andi a2, s2, 31; li a3, 1; add a2, a2, s0; call f; addi s2, s2, 3; j main
+    f:  addi a3, a3, 5; ld a4, 0(a2); add s3, s3, a4; sd s3, 8(a2); add s3, s3, a3
+        ret""",
+    "a loop": f"""
+        li s0, {wild.DATA}
+    main: call f; addi s2, s2, 1; j main
+    f:  li a3, 20; mv a2, s0
+    again: ld a4, 0(a2); add s3, s3, a4; sd s3, 8(a2); addi a2, a2, 8; addi a3, a3, -1; bnez a3, again
+        ret""",
+}
+
+
+@pytest.mark.parametrize("name", CALLEES)
+def test_a_callee_that_is_taken_in(name: str) -> None:
+    assert_same_course(CALLEES[name])
+
+
+def test_an_index_of_32_bits() -> None:
+    """The two shifts that extend one are done as one; nothing else is."""
+    shifts = "; ".join(f"slli {rd}, {rs}, {left}; srli {rd}, {rd}, {right}" for rd, rs, left, right in (
+        ("a1", "a0", 32, 32), ("a2", "a2", 32, 30), ("a3", "a0", 32, 1), ("a4", "a0", 31, 32), ("a5", "a0", 32, 33)))
+    assert_same_course(f"li a0, 0x9e3779b97f4a7c15; main: mul a0, a0, a0; addi a0, a0, 7; add a2, a2, a0; {shifts}; j main")
+
+
 LOOP = "li a1, 0; again: addi a1, a1, 1; xor a0, a0, a1; j again"
 
 

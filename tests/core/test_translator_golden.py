@@ -32,6 +32,8 @@ SNIPPETS = {
     "sum": "again: fld fa0, 0(s0); fadd.d fa1, fa1, fa0, 7; addi a1, a1, -1; bnez a1, again; ret",
     "diamond": "beq a0, a1, one; addi a2, a2, 1; j two; one: addi a2, a2, 2; two: xor a3, a2, a0; ret",
     "call": "addi sp, sp, -16; call leaf; addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",
+    "indirect": "la a5, leaf; jalr ra, 0(a5); addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",
+    "index": "slli a1, a0, 32; srli a1, a1, 30; ret",
     "atomic": "amoadd.w a0, a1, (s0); lr.d a2, (s0); sc.d a3, a1, (s0); fence 0xff; ret",
     "double": "fld fa0, 0(s0); fadd.d fa1, fa0, fa2, 7; fmul.d fa2, fa1, fa1, 0; fsd fa2, 8(s0); ret",
     "csr": "csrrs a0, mscratch, zero; addi a0, a0, 1; ret",
