@@ -277,6 +277,7 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
     spend(e, (e->turn + 1) * b->count);
     switch (b->end) {
     case END_FALL:
+    case END_AGAIN:
         emit_edge(e, b, 1);
         break;
     case END_JUMP:
@@ -312,29 +313,40 @@ static void emit_end(struct Emit *e, const struct JitBlock *b)
     }
 }
 
-/* Between two turns of an unrolled loop: out of it, if this was the last. */
-static void emit_between(struct Emit *e, const struct JitBlock *b)
+/* Out of the loop by edge k, if the branch n says so, after so many instructions of it. */
+static void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n, uint32_t k, bool out_if, uint32_t done)
 {
-    const struct JitInsn *n = &e->r->insns[b->first + b->count - 1];
-    bool taken = b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
+    RegSet valid = e->valid;
     emit_condition(e, n);
-    if (taken)
+    if (!out_if)
         op(e, W_I32_EQZ);
     open(e, W_IF, LABEL_NONE);
-    spend(e, (e->turn + 1) * b->count);
-    emit_edge(e, b, taken ? 1 : 0);
+    spend(e, done);
+    emit_edge(e, b, k);
     close(e);
+    e->valid = valid;
+}
+
+/* Between two turns of an unrolled loop. */
+static void emit_between(struct Emit *e, const struct JitBlock *b)
+{
+    bool taken = b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
+    const struct JitInsn *last = &e->r->insns[b->first + b->count - 1];
+    if (b->end != END_AGAIN)
+        emit_way_out(e, b, last, taken ? 1 : 0, !taken, (e->turn + 1) * b->count);
 }
 
 static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns)
 {
-    uint32_t last = b->end == END_FALL || b->count == 0 ? b->count : b->count - 1u;
+    uint32_t last = b->end == END_FALL || b->end == END_AGAIN || b->count == 0 ? b->count : b->count - 1u;
     e->fp_known = fp_known;
     e->valid = b->live_in;
     for (e->turn = 0;; e->turn++) {
         for (e->k = 0; e->k < last; e->k++) {
             const struct JitInsn *n = &e->r->insns[b->first + e->k];
-            if (e->k + 1 < last && emit_zero_extension(e, n))
+            if (n->kind == KIND_BRANCH)
+                emit_way_out(e, b, n, 0, b->out_if, step(e) + 1);
+            else if (e->k + 1 < last && emit_zero_extension(e, n))
                 e->k++;
             else
                 emit_insn(e, n);

@@ -100,7 +100,7 @@ static void count_edges(struct Region *r)
             if (edge_to(r, b, k) == NO_BLOCK)
                 continue;
             struct JitBlock *to = &r->blocks[edge_to(r, b, k)];
-            if (to == b && b->end == END_BRANCH)
+            if (to == b && (b->end == END_BRANCH || b->end == END_AGAIN))
                 to->itself = true;
             else if (to->order <= from)
                 to->loop = true;
@@ -143,6 +143,14 @@ static void find_dirty(struct Region *r)
     }
 }
 
+static RegSet written_before(const struct Region *r, const struct JitBlock *b, uint32_t k)
+{
+    RegSet written = 0;
+    for (uint32_t n = 0; n < k; n++)
+        written |= r->insns[b->first + n].writes;
+    return written;
+}
+
 /* What a block needs of the registers at its begin: its own reads, and what
  * its exits store without having been written in it. */
 static RegSet needs(const struct Region *r, const struct JitBlock *b)
@@ -158,11 +166,13 @@ static RegSet needs(const struct Region *r, const struct JitBlock *b)
     bool leaves = ends_by_call(b) || b->end == END_RETURN || b->end == END_BACK || b->end == END_LEAVE ||
                   b->end == END_SWITCH;
     for (uint32_t k = 0; k < 2 && b->end != END_SWITCH; k++) {
-        bool used = k == 0 ? b->end == END_BRANCH || b->end == END_JUMP || b->end == END_INDIRECT
-                           : b->end == END_BRANCH || b->end == END_FALL;
+        bool used = k == 0 ? b->end == END_BRANCH || b->end == END_JUMP || b->end == END_INDIRECT || b->end == END_AGAIN
+                           : b->end == END_BRANCH || b->end == END_FALL || b->end == END_AGAIN;
         if (used) /* an exit, or a poll at a loop's edge */
             leaves |= b->next[k] == NO_BLOCK || r->blocks[edge_to(r, b, k)].order <= b->order;
     }
+    if (b->end == END_AGAIN && b->next[0] == NO_BLOCK)
+        need |= b->dirty_in & ~written_before(r, b, b->middle);
     return leaves ? need | (b->dirty_in & ~written) : need;
 }
 
@@ -182,6 +192,8 @@ static void find_live(struct Region *r)
                     if (edge_to(r, b, n) != NO_BLOCK)
                         out |= r->blocks[edge_to(r, b, n)].live_in;
             RegSet in = b->reads | (out & ~b->writes);
+            if (b->end == END_AGAIN && b->next[0] != NO_BLOCK)
+                in |= r->blocks[b->next[0]].live_in & ~written_before(r, b, b->middle);
             if (in != b->live_in) {
                 b->live_in = in;
                 changed = true;
@@ -192,10 +204,7 @@ static void find_live(struct Region *r)
 
 RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k)
 {
-    RegSet dirty = b->dirty_in;
-    for (uint32_t n = 0; n < k; n++)
-        dirty |= r->insns[b->first + n].writes;
-    return dirty;
+    return b->dirty_in | written_before(r, b, k);
 }
 
 #define UNROLLED 100 /* instructions more than its own that a region gets by unrolling: JIT_LONGEST is the sum */

@@ -317,6 +317,42 @@ static bool take_in(struct Region *r, uint32_t number)
     return true;
 }
 
+/* A loop of two blocks, of which the first may leave and the second does
+ * nothing but go back, becomes one: it is looked up ahead and unrolled then. */
+static void join_loop(struct Region *r, uint32_t number)
+{
+    struct JitBlock *b = &r->blocks[number];
+    if (b->end != END_BRANCH || b->next[0] == b->next[1] || b->next[0] == number || b->next[1] == number)
+        return;
+    for (uint32_t k = 0; k < 2; k++) {
+        const struct JitBlock *rest = &r->blocks[b->next[k]];
+        if (b->next[k] == NO_BLOCK || b->next[k] == r->entry_block)
+            continue;
+        uint32_t back = rest->end == END_JUMP ? 0 : 1, edges = 0, count = b->count + rest->count;
+        for (uint32_t n = 0; n < r->block_count; n++)
+            for (uint32_t m = 0; m < edge_count(r, &r->blocks[n]); m++)
+                edges += edge_to(r, &r->blocks[n], m) == b->next[k];
+        if ((rest->end != END_JUMP && rest->end != END_FALL) || rest->next[back] != number || edges != 1 ||
+            r->insn_count + count > REGION_INSNS)
+            continue;
+        memcpy(r->insns + r->insn_count, r->insns + b->first, b->count * sizeof *r->insns);
+        memcpy(r->insns + r->insn_count + b->count, r->insns + rest->first, rest->count * sizeof *r->insns);
+        b->middle = (uint16_t)(b->count - 1u);
+        b->first = (uint16_t)r->insn_count;
+        b->count = (uint16_t)count;
+        b->reads |= rest->reads & ~b->writes;
+        b->writes |= rest->writes;
+        b->end = END_AGAIN;
+        b->out_if = k == 1;
+        b->far = k == 1 ? b->far : b->next_at[1];
+        b->next[0] = b->next[1 - k];
+        b->next[1] = (uint8_t)number;
+        b->next_at[1] = r->insns[b->first].at;
+        r->insn_count += count;
+        return;
+    }
+}
+
 bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
 {
     memset(r->insn_at, 0, sizeof r->insn_at);
@@ -335,6 +371,8 @@ bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
     uint32_t own = r->insn_count;
     for (uint32_t k = 0; k < r->block_count && r->insn_count < own + TAKEN; k++)
         take_in(r, k);
+    for (uint32_t k = 0; k < r->block_count; k++)
+        join_loop(r, k);
     sum_up(r);
     return true;
 }

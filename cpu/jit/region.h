@@ -36,6 +36,7 @@ struct JitInsn {
 enum {
     END_FALL, END_BRANCH, END_JUMP, END_CALL, END_CALL_INDIRECT, END_INDIRECT, END_RETURN, END_LEAVE, END_SWITCH,
     END_ENTER, /* a call whose callee is part of the region: next[0] */
+    END_AGAIN, /* to its own begin; the way out, next[0], is a branch in its middle */
     END_BACK,  /* that one's return: to next[0], if that is where it leads */
 };
 
@@ -53,6 +54,8 @@ struct JitBlock {
     bool itself;             /* and so does its own branch */
     bool tight;              /* the innermost loop it lies in has none inside, calls nothing and changes no CSR */
     bool roomy;              /* that one uses few registers */
+    uint16_t middle;         /* END_AGAIN: which instruction leads out, */
+    bool out_if;             /* if its condition is that */
     uint8_t depth;           /* calls that it is inside of */
     uint8_t turns;           /* of a loop that is one block: how often it is unrolled */
     uint32_t loaded;         /* x registers that some load in it writes */

@@ -191,6 +191,18 @@ def test_a_callee_that_is_taken_in(name: str) -> None:
     assert_same_course(CALLEES[name])
 
 
+@pytest.mark.parametrize("way_out", ("beqz a1, main", "bnez a1, on; addi s2, s2, 7; j main; on:", "beqz a1, far; on:"))
+def test_a_loop_that_is_left_in_its_middle(way_out: str) -> None:
+    """Registers that the rest of a turn writes may not have been written at the way out."""
+    assert_same_course(f"""
+        li s0, {wild.DATA + 0xF80}
+    main: andi a1, s2, 31; addi a1, a1, 1; mv a2, s0; addi s2, s2, 3
+    again: ld a4, 0(a2); add s3, s3, a4; addi a1, a1, -1; {way_out}
+        addi a5, a4, 1; sd a5, 8(a2); add a6, a6, a5; addi a2, a2, 8; j again
+        .align 3
+    far: add s4, s4, a5; add s4, s4, a6; li a6, 1; j main""")
+
+
 def test_an_index_of_32_bits() -> None:
     """The two shifts that extend one are done as one; nothing else is."""
     shifts = "; ".join(f"slli {rd}, {rs}, {left}; srli {rd}, {rd}, {right}" for rd, rs, left, right in (
