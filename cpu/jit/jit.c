@@ -49,7 +49,7 @@ void jit_clear_jumps(struct Hart *h)
 {
     struct JitHart *own = jit_hart(h);
     for (uint32_t k = 0; k < JIT_JUMPS; k++)
-        own->jump[k].tag = ~0ull; /* no pc is odd */
+        own->jump[k] = (struct JitJump){~0ull, 0, 0}; /* no pc is odd */
 }
 
 static void start_over(struct Hart *h)
@@ -63,6 +63,8 @@ static void start_over(struct Hart *h)
 static void translate(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
+    const struct JitHart *own = jit_hart(h);
+    uint32_t places = h->jit_queued;
     lock(&j->lock);
     registry_translate(h);
     uint64_t waited = (uint64_t)host_clock_us() - h->jit_since;
@@ -70,6 +72,11 @@ static void translate(struct Hart *h)
     if (waited > j->stat_longest_wait_us)
         j->stat_longest_wait_us = waited;
     unlock(&j->lock);
+    for (uint32_t k = 0; k < places; k++) { /* the next visit goes there */
+        uint32_t entry = code_entry(h, own->queue_page[k], (uint32_t)own->queue[k]);
+        if (entry != ~0u)
+            *counter_at(h, entry) = (uint16_t)jit_threshold();
+    }
 }
 
 void jit_begin(struct Hart *h)
@@ -103,6 +110,19 @@ static struct JitJump *jump_at(const struct Hart *h, uint64_t pc)
     return &jit_hart(h)->jump[pc >> 1 & (JIT_JUMPS - 1)];
 }
 
+/* That there is no region at pc, as of `published`.  The tag is odd, so
+ * generated code takes it for no pc's. */
+static void note_missing(struct Hart *h, uint64_t pc, uint32_t published)
+{
+    *jump_at(h, pc) = (struct JitJump){(pc ^ h->jit_key) | 1, published, 0};
+}
+
+static bool known_missing(const struct Hart *h, uint64_t pc)
+{
+    const struct JitJump *jump = jump_at(h, pc);
+    return jump->tag == ((pc ^ h->jit_key) | 1) && jump->slot == atomic_get(&MACHINE->jit.published);
+}
+
 static void queue(struct Hart *h, uint64_t pc, uint32_t page)
 {
     struct JitHart *own = jit_hart(h);
@@ -134,6 +154,8 @@ static bool fill_jump(struct Hart *h, uint64_t pc)
     const struct JitRegion *region = registry_find(h, page, pc);
     uint32_t slot = region ? region->slot : 0;
     bool there = region && registry_install(h, region->module);
+    if (!region)
+        note_missing(h, pc, j->published);
     unlock(&j->lock);
     if (!there)
         return false;
@@ -204,7 +226,7 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
             break;
         }
         jump = jump_at(h, pc);
-        if (jump->tag != (pc ^ h->jit_key) && !fill_jump(h, pc)) {
+        if (jump->tag != (pc ^ h->jit_key) && (known_missing(h, pc) || !fill_jump(h, pc))) {
             h->stat_jit_missed++;
             break;
         }

@@ -291,6 +291,7 @@ static void publish(const struct Batch *made, uint32_t module, uint32_t first_sl
         g->next = *bucket;
         __atomic_store_n(bucket, number, __ATOMIC_SEQ_CST);
     }
+    atomic_add(&MACHINE->jit.published, 1);
 }
 
 /* Makes room for a module of a whole queue. */

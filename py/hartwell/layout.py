@@ -224,6 +224,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("epoch", "u32"),  # rises when a segment is emptied
         ("segment_modules", "u32"), ("segment_bytes", "u32"), ("segment_slots", "u32"),  # used of epoch modulo JIT_SEGMENTS
         ("region_count", "u32"), ("region_free", "u32"), ("region_live", "u32"),
+        ("published", "u32"),  # counts modules whose regions can be found
         ("features", "u32"), ("full", "u32"),  # full: the engine takes no more modules, what there is goes on
         ("stat_modules", "u64"), ("stat_regions", "u64"), ("stat_insns", "u64"), ("stat_bytes", "u64"), ("stat_time_us", "u64"),
         ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
