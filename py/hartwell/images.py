@@ -11,6 +11,7 @@ from hartwell.errors import BadConfiguration, ImageNotFound
 from hartwell.platform import Platform
 
 FOLDER = "images"
+INDEX = f"{FOLDER}/index.json"
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,10 @@ async def load_image(platform: Platform, name: str | None) -> Image:
     Raises ImageNotFound with the names there are, and BadConfiguration when
     its image.json lacks something.
     """
-    names = await read_index(platform)
+    index = await _read_json(platform, INDEX)
+    names = _names(index)
     if name is None:
-        name = await default_name(platform)
+        name = _default(index)
     if names and name not in names:
         raise ImageNotFound(f"image {name!r} is not known; there is {', '.join(names)}")
     facts = await _read_json(platform, f"{FOLDER}/{name}/image.json")
@@ -47,15 +49,21 @@ async def load_image(platform: Platform, name: str | None) -> Image:
 
 async def default_name(platform: Platform) -> str:
     """The image that is booted where none is named.  ImageNotFound while there is none."""
-    index = await _read_json(platform, f"{FOLDER}/index.json")
+    return _default(await _read_json(platform, INDEX))
+
+
+async def read_index(platform: Platform) -> list[str]:
+    """The names of all images."""
+    return _names(await _read_json(platform, INDEX))
+
+
+def _default(index: Any) -> str:
     if name := str((index or {}).get("default") or ""):
         return name
     raise ImageNotFound("there is no image yet; `python3 serve.py` makes the one named shell")
 
 
-async def read_index(platform: Platform) -> list[str]:
-    """The names of all images."""
-    index = await _read_json(platform, f"{FOLDER}/index.json")
+def _names(index: Any) -> list[str]:
     return [str(known) for known in (index or {}).get("images", [])]
 
 

@@ -157,6 +157,7 @@ class Machine(Replayable, Inspection, GdbPort):
                 await cls.shown.close()
             core = await place.create(request.plan)
             try:
+                core.prepare_harts()  # their workers start meanwhile
                 machine = cls(core, request, place, links, jit)
                 note = await machine.disks.open(machine._saver.identity)
             except BaseException:

@@ -6,6 +6,7 @@ runs is given up for the new one.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,14 +103,17 @@ async def make_request(
         assert chosen is not None
         source = chosen.kernel
     called = _called(source, "kernel")
-    blob = unpack(platform, await _fetch(platform, source), called)
-    check_kernel(blob, called)
     ram = initrd if initrd is not None else chosen.initrd if chosen else None
+    # At once: most of it is waiting for a server.
+    packed, in_memory, in_machine_mode = await asyncio.gather(
+        _fetch(platform, source), _fetch_if(platform, ram), _fetch_if(platform, firmware))
+    blob = unpack(platform, packed, called)
+    check_kernel(blob, called)
     return Request(
         chosen.name if chosen else called, plan, blob, called, False,
-        initrd=None if ram is None else await _fetch(platform, ram),
+        initrd=in_memory,
         append=_append(chosen.append if chosen else None, append),
-        firmware=None if firmware is None else await _fetch(platform, firmware),
+        firmware=in_machine_mode,
         disks=placed, agent=chosen.agent if chosen else None,
         named=not any(isinstance(given, (bytes, bytearray)) for given in (kernel, initrd, firmware)),
     )
@@ -186,3 +190,7 @@ async def _fetch(platform: Platform, source: Source) -> Blob:
     if not isinstance(source, (str, Path)):
         raise HartwellError(f"{source!r}: a name, a path, a URL or bytes are expected, not {type(source).__name__}")
     return await platform.fetch(str(source))
+
+
+async def _fetch_if(platform: Platform, source: Source | None) -> Blob | None:
+    return None if source is None else await _fetch(platform, source)
