@@ -26,10 +26,9 @@ import { PythonPanel } from "./panels/python.mjs";
 import { ShelfPanel } from "./panels/shelf.mjs";
 import { TasksPanel } from "./panels/tasks.mjs";
 import { TracePanel } from "./panels/trace.mjs";
-import { missing } from "./requirements.mjs";
 import { Rest } from "./rest.mjs";
 import { settings } from "./settings.mjs";
-import { Supervisor } from "./supervisor-client.mjs";
+import { shortfall, supervisor as started } from "./start.mjs";
 import { takeDrops } from "./uploads.mjs";
 
 /** @typedef {import("./status.mjs").State} State */
@@ -68,6 +67,8 @@ function show(next) {
   }
 }
 
+/** @typedef {import("./supervisor-client.mjs").Supervisor} Supervisor */
+
 /** @param {Supervisor} supervisor */
 function connect(supervisor) {
   supervisor.addEventListener("state", (event) => show(/** @type {CustomEvent} */ (event).detail));
@@ -80,8 +81,7 @@ function connect(supervisor) {
     consoleElement.write(data, quiet);
   });
   supervisor.addEventListener("terminal", async () => supervisor.terminal(await consoleElement.contents()));
-  supervisor.addEventListener("failed", (event) => {
-    const { name, message } = /** @type {CustomEvent} */ (event).detail;
+  supervisor.ready.catch(({ name, message }) => {
     show({ state: "stopped" });
     notice.show({ title: "Python did not start, so there is no machine.", text: `${name}: ${message}`, lasting: true });
     controls.show({ state: "loading" }); // without Python no button can do anything
@@ -119,9 +119,9 @@ function saveAs(supervisor) {
 }
 
 function start() {
-  const shortfall = missing();
-  if (shortfall) {
-    const { name, title, advice } = shortfall;
+  const supervisor = started;
+  if (!supervisor) {
+    const { name, title, advice } = /** @type {import("./requirements.mjs").Shortfall} */ (shortfall);
     show({ state: "stopped" });
     controls.show({ state: "loading" });
     notice.show({ title, text: advice, lasting: true });
@@ -131,7 +131,6 @@ function start() {
     return;
   }
 
-  const supervisor = new Supervisor();
   window.hartwell = {
     ready: supervisor.ready,
     python: (code) => supervisor.python(code),

@@ -5,8 +5,8 @@
  * A snapshot is Pyodide's whole heap after everything was imported.  Its key
  * names what it was made of (Pyodide, each part's digest, the engine), so a
  * new version never meets an old heap.  Files are no part of the heap: after a
- * start from a snapshot they are put back, for modules that are imported later
- * and for tracebacks.
+ * start from a snapshot they are put back, for tracebacks; all modules are
+ * imported, so that can come later.
  *
  * `_makeSnapshot`, `makeMemorySnapshot` and `_loadSnapshot` are not public in
  * Pyodide; its version is pinned, and any failure here ends in a normal start.
@@ -14,7 +14,7 @@
 
 import { letGo } from "./blob.mjs";
 
-/** @typedef {{name: string, bytes: Uint8Array}} Part a wheel or a file that the heap is made of */
+/** @typedef {{name: string, bytes: Uint8Array, digest?: string} | {name: string, digest: string}} Part a wheel or a file that the heap is made of */
 
 /**
  * Where snapshots are kept.
@@ -38,14 +38,16 @@ import { letGo } from "./blob.mjs";
  * @property {(step: string) => void} report
  */
 
-const FORMAT = 1; // of what prepare() leaves in the heap: part of the key
+const FORMAT = 2; // of what prepare() leaves in the heap: part of the key
 
 /** Imported before the snapshot is taken, so that a start from it imports nothing. */
 const WARM_UP = `
 import asyncio, base64, code, io, json, random, re, struct, traceback
 import elftools.elf.elffile, pyte
-import hartwell.supervisor, hartwell.platform.javascript
-import hartwell.snapshot.structures
+import importlib, pkgutil, hartwell, hartwell.snapshot.structures
+for found in pkgutil.walk_packages(hartwell.__path__, "hartwell."):
+    if not re.match(r"hartwell\\.(cli|setup|platform\\.wasmtime)", found.name):
+        importlib.import_module(found.name)
 hartwell.snapshot.structures.prepare()
 `;
 
@@ -74,6 +76,9 @@ const SITE_PACKAGES = "import site; site.getsitepackages()[0]";
  *   `saved` becomes true when a snapshot was written for the next time.
  */
 export async function startPython(source) {
+  // On its way while the rest is found out: most starts need it.
+  const module = import(`${source.indexURL}pyodide.asm.mjs`);
+  module.catch(() => {}); // who needs it says so
   const key = await snapshotKey(source);
   const kept = await source.store.load(key).catch(() => null);
   if (kept) {
@@ -93,7 +98,7 @@ export async function startPython(source) {
 /** @param {Source} source */
 async function snapshotKey({ version, engine, parts }) {
   const words = [`format ${FORMAT}`, `pyodide ${version}`, engine, WARM_UP, FORGET_INSTALLER];
-  for (const { name, bytes } of parts) words.push(`${name} ${await sha256(bytes)}`);
+  for (const part of parts) words.push(`${part.name} ${part.digest ?? (await sha256(/** @type {any} */ (part).bytes))}`);
   return sha256(new TextEncoder().encode(words.join("\n")));
 }
 
@@ -158,7 +163,7 @@ async function normally(source) {
  * Writes a wheel's files to site-packages, without an installer.
  *
  * @param {any} pyodide
- * @param {Part} wheel
+ * @param {{bytes: Uint8Array}} wheel
  */
 export function unpackWheel(pyodide, { bytes }) {
   pyodide.unpackArchive(bytes, "wheel", { extractDir: pyodide.runPython(SITE_PACKAGES) });

@@ -17,6 +17,8 @@ import { StorageClient } from "./storage/client.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
+const UNPACK_MS = 3000;
+const SPARE_HARTS = 2; // as most images have
 const STATIC = new URL("static/", new URL(".", location.href));
 
 /**
@@ -54,8 +56,17 @@ function loadCpu() {
   return cpu;
 }
 
+/** Of a machine's first harts: they start while Python does. @type {Worker[]} */
+const spare = [];
+
 /** @type {import("./core.mjs").Spawn} */
-const spawn = (listen, name) => spawnWorker("hart.mjs", listen, name);
+const spawn = (listen, name) => connectWorker(spare.shift() ?? startWorker("hart.mjs", name), listen);
+
+/**
+ * @param {string} module
+ * @param {string} name
+ */
+const startWorker = (module, name) => new Worker(new URL(module, import.meta.url), { type: "module", name });
 
 /**
  * @param {string} module
@@ -63,8 +74,14 @@ const spawn = (listen, name) => spawnWorker("hart.mjs", listen, name);
  * @param {string} name
  * @returns {import("./core.mjs").Thread}
  */
-function spawnWorker(module, listen, name) {
-  const worker = new Worker(new URL(module, import.meta.url), { type: "module", name });
+const spawnWorker = (module, listen, name) => connectWorker(startWorker(module, name), listen);
+
+/**
+ * @param {Worker} worker
+ * @param {(message: any) => void} listen
+ * @returns {import("./core.mjs").Thread}
+ */
+function connectWorker(worker, listen) {
   worker.onmessage = (event) => listen(event.data);
   worker.onerror = (event) => {
     event.preventDefault();
@@ -134,16 +151,32 @@ const host = {
   emit: (kind, json) => post({ ...JSON.parse(json), type: kind }),
 };
 
-/** @typedef {import("./python.mjs").Part & {url: string}} Wheel */
+/** @typedef {{name: string, digest: string, url: string}} Wheel */
+
+/** @param {string} name */
+const loadWheel = (name) => need(`wheels/${name}`, name, () => {});
 
 /** @returns {Promise<Wheel[]>} */
-async function loadWheels() {
-  const load = (/** @type {string} */ name) => need(`wheels/${name}`, name, () => {});
-  /** @type {string[]} */
-  const names = JSON.parse(new TextDecoder().decode(await load("wheels.json")));
-  return Promise.all(
-    names.map(async (name) => ({ name, url: new URL(`wheels/${name}`, STATIC).href, bytes: await load(name) })),
-  );
+async function listWheels() {
+  /** @type {Record<string, string>} */
+  const digests = JSON.parse(new TextDecoder().decode(await loadWheel("wheels.json")));
+  return Object.entries(digests).map(([name, digest]) => ({ name, digest, url: new URL(`wheels/${name}`, STATIC).href }));
+}
+
+/**
+ * The wheels' files, for tracebacks, into a Python that began without them;
+ * when a visit's machine is up, which should not wait for it.
+ *
+ * @param {any} pyodide
+ * @param {Wheel[]} wheels
+ */
+async function unpackLater(pyodide, wheels) {
+  await new Promise((resolve) => setTimeout(resolve, UNPACK_MS));
+  for (const { name } of wheels) {
+    const bytes = await loadWheel(name);
+    unpackWheel(pyodide, { bytes });
+  }
+  pyodide.runPython("import importlib; importlib.invalidate_caches()");
 }
 
 /**
@@ -166,7 +199,13 @@ async function start() {
   // While Python comes: a visit begins with a look at what sleeps here, and with a machine.
   host.store.start();
   loadCpu().catch(() => {}); // who makes a machine hears of it
-  const [{ loadPyodide, version }, wheels] = await Promise.all([import(`${indexURL}pyodide.mjs`), loadWheels()]);
+  const folder = savedFolder();
+  for (let hart = 0; hart < SPARE_HARTS; hart++) {
+    const worker = startWorker("hart.mjs", `hart ${hart}`);
+    worker.onerror = () => spare.splice(spare.indexOf(worker), 1); // the one that a machine starts then says why
+    spare.push(worker);
+  }
+  const [{ loadPyodide, version }, wheels] = await Promise.all([import(`${indexURL}pyodide.mjs`), listWheels()]);
   const began = performance.now();
   const { pyodide, how, saved } = await startPython({
     loadPyodide: (options) => countingFetches("Python", report, () => loadPyodide(options)),
@@ -175,7 +214,7 @@ async function start() {
     engine: navigator.userAgent,
     parts: wheels,
     install: (fresh) => install(fresh, wheels),
-    restore: (restored) => wheels.forEach((wheel) => unpackWheel(restored, wheel)),
+    restore: (restored) => void unpackLater(restored, wheels).catch((error) => console.info("Tracebacks have no source lines.", error)),
     store: browserStore,
     print: (text, stream) => post({ type: "print", text, stream }),
     report: (step) => report(step, 0, 0), // "Python" gets its bytes from countingFetches
@@ -225,7 +264,7 @@ async function start() {
     }
   }
 
-  const files = await savedFolder();
+  const files = await folder;
   if (files) attach("saved", files, true);
   self.onmessage = ({ data }) => {
     serve(data).catch((error) => post({ type: "print", text: `${error.message ?? error}\n`, stream: "stderr" }));

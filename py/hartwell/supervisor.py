@@ -21,6 +21,8 @@ from hartwell.platform import Platform
 
 namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": __builtins__}
 _count = 0
+_early: bytearray | None = bytearray()  # typed before the page's first machine was there
+_EARLY_BYTES = 4096
 
 
 def start(place: Platform) -> None:
@@ -36,6 +38,7 @@ async def run(code: str) -> str:
     What JSON does not know (bytes, objects) is given by its repr.
     """
     value = await evaluate(code)
+    _give_early()
     try:
         return json.dumps(value, default=repr, allow_nan=False)
     except (ValueError, TypeError):  # NaN, keys that are no strings, circles
@@ -78,9 +81,22 @@ async def _execute(code: CodeType) -> Any:
 
 
 def write(data: bytes) -> None:
-    """Keys of the page's console, for the machine that has it."""
+    """Keys of the page's console, for the machine that has it; before the first
+    one is there they wait for it."""
     if Machine.shown is not None and Machine.shown.alive:
+        _give_early()
         Machine.shown.console.write(data)
+    elif Machine.shown is None and _early is not None and len(_early) + len(data) <= _EARLY_BYTES:
+        _early.extend(data)
+
+
+def _give_early() -> None:
+    """The page's first machine is there: it gets what was typed for it."""
+    global _early
+    machine = Machine.shown
+    if _early is not None and machine is not None and machine.alive:
+        early, _early = bytes(_early), None
+        machine.console.write(early)
 
 
 def resize(cols: int, rows: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -116,17 +115,22 @@ def test_a_hundred_kills(launch: Launch, server: str, tmp_path: Path) -> None:
 
 
 def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) -> None:
-    """Kills the browser again and again while it saves every two seconds."""
+    """Kills the browser again and again while it saves every two seconds, memory and a disk in use."""
     interval = 2
-    tab = Tab(launch().new_page(), server).boot("?harts=1")
-    tab.python(f"Machine.checkpoint_seconds = {interval}")
-    # Each line of the log names itself and a checksum; memory is written on and on.
-    tab.run("dd if=/dev/urandom of=/tmp/file bs=1k count=500 2>/dev/null; md5sum /tmp/file > /tmp/sum")
-    # In place at once, so that nobody reads half of it.
-    tab.run(
-        "(while sleep 0.2; do date +%s > /tmp/next; mv /tmp/next /tmp/now; head -c 300000 /dev/urandom > /tmp/noise; done)"
-        " > /dev/null 2>&1 & sleep 1"
+    tab = Tab(launch().new_page(), server)
+    tab.open("?boot=no")
+    tab.python(
+        f"Machine.checkpoint_seconds = {interval}\nfrom hartwell.disks import Disk\n"
+        "machine = await Machine.boot('shell', harts=1, disks=[Disk(size='64M', overlay='data', cache='16M')])"
     )
+    tab.run("modprobe ext4; mke2fs /dev/vda > /dev/null 2>&1; mount -t ext4 /dev/vda /mnt")
+    # Memory and the disk are written on and on; the numbers are in place at once, so that nobody reads half of one.
+    for place in ("/tmp", "/mnt"):
+        tab.run(f"cd {place}; dd if=/dev/urandom of=file bs=1k count=500 2>/dev/null; md5sum file > sum; sync")
+        tab.run(
+            f"(cd {place}; while sleep 0.2; do date +%s > next; mv next now; head -c 300000 /dev/urandom > noise; done)"
+            " > /dev/null 2>&1 & echo $! > /tmp/writer; sleep 1"
+        )
     while not tab.python("machine.name"):
         tab.page.wait_for_timeout(500)
     for attempt in range(times):
@@ -142,8 +146,14 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) ->
         # Two intervals, and what a busy host takes to write one.
         assert killed - shelf[0][1] < 2 * interval + 20
         tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
-        assert re.match(r"/tmp/file: OK", tab.run("md5sum -c /tmp/sum"))
-        assert int(tab.run("cat /tmp/now")) >= seen - 2 * interval - 20
+        # From the disk, not from what the guest's kernel remembers of it.
+        tab.run("echo 3 > /proc/sys/vm/drop_caches")
+        for place in ("/tmp", "/mnt"):
+            assert tab.run(f"cd {place}; md5sum -c sum") == "file: OK\n"
+            assert int(tab.run(f"cat {place}/now")) >= seen - 2 * interval - 20
+        assert tab.run("dmesg | grep -i 'ext4-fs error\\|I/O error' || true") == ""
+    tab.run("kill $(cat /tmp/writer); sleep 1; umount /mnt && mount -t ext4 /dev/vda /mnt")
+    assert tab.run("cd /mnt; md5sum -c sum") == "file: OK\n"
     assert tab.errors == []
 
 
@@ -258,4 +268,11 @@ def test_shelf(launch: Launch, server: str, tmp_path: Path) -> None:
     tab.wait_for_state("running")
     tab.wait_for_screen("only-41")
     assert tab.run("echo alive") == "alive\n"
+    tab.press("Sleep")
+    tab.wait_for_state("asleep")
+    # What is typed before the machine is up is for it.
+    page.goto(server)
+    page.wait_for_function("window.hartwell !== undefined")
+    tab.type("echo early-$((40+2))\n")
+    tab.wait_for_screen("early-42")
     assert tab.errors == []

@@ -244,6 +244,7 @@ def test_a_changed_module_makes_another_wheel(tmp_path: Path, monkeypatch: pytes
 def test_the_list_names_the_wheels_there_are() -> None:
     names = json.loads((wheels.FOLDER / "wheels.json").read_text())
     assert sorted([*names, "wheels.json"]) == sorted(os.listdir(wheels.FOLDER))
+    assert names == {name: hashlib.sha256((wheels.FOLDER / name).read_bytes()).hexdigest() for name in names}
     assert {name.split("-")[0] for name in names} == {"h11", "hartwell", "micropip", "packaging", "pyelftools", "pyte", "wcwidth"}
 
 

@@ -161,10 +161,9 @@ async function sources() {
   return Promise.all(names.map(async (name) => ({ name, bytes: await readFile(path.join(folder, name)) })));
 }
 
-/** @returns {Promise<Part[]>} what hartwell needs beside itself */
+/** @returns {Promise<{name: string, bytes: Uint8Array}[]>} what hartwell needs beside itself */
 async function wheels() {
-  /** @type {string[]} */
-  const names = JSON.parse(new TextDecoder().decode(await need("wheels/wheels.json")));
+  const names = Object.keys(JSON.parse(new TextDecoder().decode(await need("wheels/wheels.json"))));
   const others = names.filter((name) => !/^(hartwell|micropip|packaging)-/.test(name));
   return Promise.all(others.map(async (name) => ({ name, bytes: await need(`wheels/${name}`) })));
 }

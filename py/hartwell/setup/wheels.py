@@ -46,7 +46,7 @@ def step() -> Step:
     """Makes Hartwell's wheel and puts all wheels and their list into static/wheels."""
     fetched = sorted(FETCHED.glob("*.whl"))
     names = [*(path.name for path in fetched), NAME]
-    key = digest("wheel 1", PINS.read_bytes(), __version__, digest_files(sources(), PACKAGE), *names)
+    key = digest("wheel 2", PINS.read_bytes(), __version__, digest_files(sources(), PACKAGE), *names)
     outputs = (FOLDER / "wheels.json", *(FOLDER / name for name in names))
     return Step("wheel", "packing Hartwell's Python", key, outputs, lambda _: _fill(fetched))
 
@@ -56,7 +56,8 @@ def _fill(fetched: list[Path]) -> None:
         for path in fetched:
             (folder / path.name).write_bytes(path.read_bytes())
         (folder / NAME).write_bytes(build())
-        names = sorted(path.name for path in folder.iterdir())
+        # The page knows by the digests which Python it has kept, before it has fetched a wheel.
+        names = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
         write_file(folder / "wheels.json", (json.dumps(names, indent=2) + "\n").encode())
         replace_folder(folder, FOLDER)
 
