@@ -36,6 +36,13 @@ begun = time.monotonic()
 machine = await Machine.wake("bench", lazy={lazy})
 [time.monotonic() - begun]
 """
+_MOVE = """
+machine = await Machine.wake("bench", move=True)
+machine._saver.asleep_seconds
+"""
+# 3 MB of new memory, again and again.
+WRITER = "(while :; do head -c 3000000 /dev/urandom > /tmp/new; done) > /dev/null 2>&1 &"
+
 # In the page, by the page's clock, which begins as the page is opened: types as soon as there is a terminal,
 # and looks for what the guest's shell makes of it.
 TYPIST = """
@@ -103,6 +110,13 @@ def run(options: Any, missing: dict[str, str]) -> None:
             tab.page.wait_for_function("window.seen?.echo", timeout=120_000)
             for name, milliseconds in tab.page.evaluate("window.seen").items():
                 note(f"woken page: opening to {name}", milliseconds / 1000)
+            for what, work in (("an idle guest", "true"), ("one that writes", WRITER)):
+                tab.run(work)
+                other = Tab(browser.new_page(), address)
+                other.open("?boot=no")
+                note(f"move to another tab, the standstill of {what}", other.python(_MOVE))
+                tab.page.close()
+                tab = other
             tab.python("Machine.checkpoint_seconds = None\nawait machine.hibernate()")
             tab.page.close()
         if "v86" not in missing:

@@ -25,11 +25,11 @@ from hartwell.errors import (
     StorageFull,
 )
 from hartwell.images import load_image
-from hartwell.platform import Platform
+from hartwell.platform import Core, Platform
 from hartwell.platform.store import Room, saving
 from hartwell.snapshot.manifest import NAME_LENGTH, parse
 from hartwell.snapshot.saver import KIND
-from hartwell.snapshot.wake import lock_name, need_store, put_away, read_manifest, wake
+from hartwell.snapshot.wake import lock_name, need_store, prepare, put_away, read_manifest, wake
 
 if TYPE_CHECKING:
     from hartwell.machine import Machine
@@ -121,9 +121,14 @@ async def wake_machine(
     store = need_store(place)
     guard = await store.begin()  # nobody drops a chunk that is still to come
     try:
-        if move and await in_use(str(name), place):
-            await moving.ask((await read_manifest(store, str(name))).identity, str(name))
-        machine = await _woken(kind, name, lazy=lazy, fork=fork, show=show, place=place, own_disks=own_disks)
+        core = await _fetched(str(name), place) if move and await in_use(str(name), place) else None
+        try:
+            machine = await _woken(
+                kind, name, lazy=lazy, fork=fork, show=show, place=place, own_disks=own_disks, core=core)
+        except BaseException:
+            if core is not None:
+                core.terminate()
+            raise
     except BaseException:
         await store.end(guard)
         raise
@@ -134,8 +139,22 @@ async def wake_machine(
     return machine
 
 
+async def _fetched(name: str, place: Platform) -> Core:
+    """The tab that runs a machine has put it to sleep for this one, where memory and
+    harts' workers were made before: the guest stands still for what is left to do."""
+    manifest = await read_manifest(need_store(place), name)
+    core = await prepare(place, manifest)
+    try:
+        await moving.ask(manifest.identity, name)
+    except BaseException:
+        core.terminate()
+        raise
+    return core
+
+
 async def _woken(
-    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform, own_disks: bool
+    kind: type[Machine], name: str | Path, *, lazy: bool, fork: bool, show: bool, place: Platform, own_disks: bool,
+    core: Core | None = None,
 ) -> Machine:
     store = need_store(place)
     pack = 0
@@ -150,7 +169,7 @@ async def _woken(
     if show and (before is None or not before.alive):
         place.emit("state", {"state": "loading", "image": manifest.image})
     try:
-        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show, pack=pack, own_disks=own_disks)
+        return await wake(kind, place, manifest, lazy=lazy, fork=fork, show=show, pack=pack, own_disks=own_disks, core=core)
     except BaseException:
         if show:
             if kind.shown is not None:

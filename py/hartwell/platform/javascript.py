@@ -66,6 +66,7 @@ class JavaScriptCore:
         self.plan = plan
         self._storage = storage
         self._core = self.host_core = host_core
+        self._ended = False
         self._stage = bytearray(STAGE_BYTES)
         self._staged = memoryview(self._stage)
         self._proxy = create_proxy(self._stage)
@@ -173,9 +174,11 @@ class JavaScriptCore:
         await self._core.join()
 
     def terminate(self) -> None:
-        """Ends all workers at once and lets the memory go."""
-        self._core.terminate()
-        self._proxy.destroy()
+        """Ends all workers at once and lets the memory go; the second time does nothing."""
+        if not self._ended:
+            self._ended = True
+            self._core.terminate()
+            self._proxy.destroy()
 
     def _check(self, offset: int, count: int) -> None:
         if offset < 0 or count < 0 or offset + count > self.plan.total_bytes:

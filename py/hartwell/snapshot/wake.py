@@ -60,12 +60,24 @@ def lock_name(identity: str) -> str:
     return f"machine {identity}"
 
 
+async def prepare(place: Platform, manifest: Manifest) -> Core:
+    """Memory and harts' workers for a machine that is to wake here."""
+    core = await place.create(_plan(manifest))
+    core.prepare_harts()  # their workers start while the rest is done
+    return core
+
+
+def _plan(manifest: Manifest) -> MemoryPlan:
+    return plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
+
+
 async def wake(
     kind: type[Machine], place: Platform, manifest: Manifest, *, lazy: bool, fork: bool, show: bool, pack: int = 0,
-    own_disks: bool = False,
+    own_disks: bool = False, core: Core | None = None,
 ) -> Machine:
     """A machine that goes on where the snapshot was taken.  `pack`: its chunks are in an open
-    file.  `own_disks`: a copy too keeps what it writes under the disks' names."""
+    file.  `own_disks`: a copy too keeps what it writes under the disks' names.  `core`: from
+    `prepare`, for an earlier snapshot of it."""
     store = need_store(place)
     if not fork and not await store.lock(lock_name(manifest.identity)):
         raise MachineInUse(
@@ -73,10 +85,13 @@ async def wake(
             f"Machine.wake({manifest.name!r}, move=True), or wake a copy: fork=True"
         )
     try:
-        plan = plan_memory(manifest.memory, manifest.harts, manifest.areas["blob"].size)
+        plan = _plan(manifest)
         disks = [await woken_disk(place, disk, fork=fork and not own_disks, pack=pack) for disk in manifest.disks]
-        core = await place.create(plan)
-        core.prepare_harts()  # their workers start while the rest is done
+        if core is not None and core.plan != plan:
+            core.terminate()
+            core = None
+        if core is None:
+            core = await prepare(place, manifest)
         try:
             if show and kind.shown is not None:
                 await put_away(kind.shown)
