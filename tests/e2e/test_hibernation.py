@@ -244,7 +244,7 @@ def test_shelf(launch: Launch, server: str, tmp_path: Path) -> None:
     page.on("dialog", lambda dialog: dialog.accept("renamed" if dialog.type == "prompt" else ""))
     page.get_by_role("button", name="Shelf").click()
     panel = page.locator("hw-shelf-panel")
-    panel.get_by_label("Name").fill("first name")
+    panel.get_by_label("Name", exact=True).fill("first name")
     panel.get_by_role("button", name="Save and go on").click()
     panel.get_by_role("heading", name="first name").wait_for()
     assert "root@" in panel.locator("pre").inner_text()
