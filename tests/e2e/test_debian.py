@@ -97,6 +97,25 @@ def test_all_units_are_up(debian: Tab) -> None:
     assert run(debian, "systemctl is-system-running --wait").strip() == "running"
 
 
+def test_the_machine_that_was_booted_ahead_keeps_what_it_writes(new_tab: Callable[..., Tab]) -> None:
+    """It wakes without a boot, and its disk is the one that the image boots with from then on."""
+    if not (ROOT / "static/snapshots/debian.hartwell").is_file():
+        pytest.skip("there is no debian that was booted ahead; `hartwell image build debian` leaves one")
+    with serving() as address:
+        tab = new_tab(address)
+        tab.page.set_default_timeout(STEP_SECONDS * 1000)
+        tab.open("?boot=no")
+        tab.python("machine = await Machine.open('debian')")
+        boot = run(tab, "cat /proc/sys/kernel/random/boot_id")
+        run(tab, "echo kept >/root/kept; sync; sync")
+        tab.python("await machine.close()\nmachine = await Machine.open('debian')")
+        tab.expect("root@debian:~# ", BOOT_SECONDS)
+        assert run(tab, "cat /root/kept") == "kept\n"
+        assert run(tab, "cat /proc/sys/kernel/random/boot_id") != boot
+        assert tab.errors == []
+        tab.page.close()
+
+
 RUNNING = """
 import json
 machine = await Machine.boot("debian", overlay="kept", network=None, share=None, show=False, jit=False)

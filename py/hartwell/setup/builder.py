@@ -95,7 +95,7 @@ def _build(recipe: Recipe, mirror: str | None, progress: Progress, *, unsigned: 
     with progress.within(FETCHED / 3, FETCHED):
         files = packages.fetch(chosen, mirror, progress)
     kernel, modules = image.read_kernel(tools["linux-image"])
-    wanted = {**image.wanted_modules((image.GUEST / "modules").read_text()), **dict.fromkeys(recipe.modules, False)}
+    wanted = image.wanted_modules("\n".join([(image.GUEST / "modules").read_text(), *recipe.modules]))
     with scratch_folder(BUILD) as folder:
         tree = folder / "root.tar"
         progress.begin(f"laying out {recipe.name}")

@@ -47,6 +47,10 @@ await Machine.export_snapshot({name!r}, {file!r})
 UP = """
 for i in $(seq 600); do grep -q " /mnt/host " /proc/mounts && break; sleep 0.1; done
 command -v systemctl >/dev/null && systemctl is-system-running --wait
+# What people try first is in memory then.
+for command in "python3 -c 'import json, re'" "gcc --version" "apt --version" "vi --version" "less --version" "ls -l /"; do
+    sh -c "$command" >/dev/null 2>&1
+done
 true
 """
 

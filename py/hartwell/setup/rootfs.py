@@ -184,7 +184,12 @@ def write_files(tar: RootTar, files: Iterable[File]) -> None:
             tar.file(path, file.data, file.mode)
 
 
-def write_modules(tar: RootTar, modules: dict[str, kmod.ModuleFile], wanted: Iterable[str]) -> None:
-    """Kernel modules and all they depend on, as the kernel's package has them; the guest runs depmod."""
-    for module, _ in kmod.closure(wanted, modules).values():
-        tar.file(usr_path(module.path), module.packed)
+def write_modules(tar: RootTar, modules: dict[str, kmod.ModuleFile], wanted: dict[str, bool]) -> None:
+    """Kernel modules and all they depend on; the guest runs depmod.  They are as the kernel's
+    package has them, but for those that every boot needs: unpacked, without a signature to check."""
+    early = kmod.closure((name for name, early in wanted.items() if early), modules)
+    for name, (module, _) in kmod.closure(wanted, modules).items():
+        if name in early:
+            tar.file(usr_path(module.path).removesuffix(".xz"), kmod.unsigned(module.unpacked()))
+        else:
+            tar.file(usr_path(module.path), module.packed)
