@@ -6,6 +6,7 @@
 import { pythonLiteral } from "./options.mjs";
 
 const EVERY_MS = 3000;
+const LATER_MS = 60_000;
 const KEY = "hartwell.offered"; // the image that was offered last, so that it is offered once
 
 /** @typedef {{state: "none" | "preparing" | "ready" | "failed", image?: string, what?: string, part?: number, message?: string}} Preparing */
@@ -40,7 +41,9 @@ export class PreparingElement extends HTMLElement {
         if (told.state === "ready" ? state().image : told.state !== "preparing") return;
         this.#before = told.state;
       }
-      await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
+      const gone = !told && !document.hidden; // the server is, and what it prepared with it; it may come back
+      if (gone) this.hidden = true;
+      await new Promise((resolve) => setTimeout(resolve, gone ? LATER_MS : EVERY_MS));
     }
   }
 

@@ -170,13 +170,16 @@ def _build_image(options: argparse.Namespace) -> int:
     from hartwell.setup import builder, commands
     from hartwell.setup.steps import Progress, Runner
 
-    with builder.one_build(Progress()):
-        name = builder.build(
-            options.recipe, options.mirror, Progress(), unsigned=options.unsigned_index, default=options.default)
-        if options.preboot:
-            commands.boot_ahead(name, Runner(Progress()))
-    print(f"made the image {name}; `hartwell run --image {name}` boots it")
-    return 0
+    def act() -> int:
+        with builder.one_build(Progress()):
+            name = builder.build(
+                options.recipe, options.mirror, Progress(), unsigned=options.unsigned_index, default=options.default)
+            if options.preboot:
+                commands.boot_ahead(name, Runner(Progress()))
+        print(f"made the image {name}; `hartwell run --image {name}` boots it")
+        return 0
+
+    return commands.reported(act)  # a polite end too leaves no machine behind
 
 
 def _list_images(_: argparse.Namespace) -> int:

@@ -118,11 +118,11 @@ def test_the_machine_that_was_booted_ahead_keeps_what_it_writes(new_tab: Callabl
 
 RUNNING = """
 import json
-machine = await Machine.boot("debian", overlay="kept", network=None, share=None, show=False, jit=False)
-await machine.console.expect("root@debian:~# ", timeout=900)
-await machine.run("echo kept >/root/kept", timeout=300)
+machine = await Machine.boot("debian", overlay="kept", network=None, share=None, show=False)
+await machine.console.expect("root@debian:~# ", timeout=1500)
+await machine.run("echo kept >/root/kept", timeout=1500)
 await machine.disks.export(0, FOLDER + "/running.raw")
-done = await machine.run("echo later >/root/later; sync; cat /root/kept", timeout=300)
+done = await machine.run("echo later >/root/later; sync; cat /root/kept", timeout=1500)
 await machine.close()
 print(json.dumps(done.stdout))
 """
