@@ -8,19 +8,16 @@ cpu/virtio/disk.h has the cache between them, web/storage/disks.mjs its storage 
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from hartwell.errors import BadConfiguration, DiskInUse, HartwellError
+from hartwell.errors import BadConfiguration, HartwellError
 from hartwell.layout import CONSTANTS, DISK_CHUNK, LAYOUT, PAGE, field
 from hartwell.platform import Blob, Core, Platform
-from hartwell.platform.store import FrozenDisk, Store
+from hartwell.platform.store import FrozenDisk
 from hartwell.sizes import parse_size, show_size
 
 SECTOR = 512
@@ -28,7 +25,6 @@ CACHE_BYTES = 96 << 20
 LEAST_FRAMES = 256  # a request may need 128 chunks, and there are several queues
 LARGEST = 1 << 40
 FRAME_BYTES = LAYOUT["Frame"].size
-SCRATCH = "scratch"  # kind of the records that a machine's end drops
 
 
 @dataclass(frozen=True)
@@ -216,194 +212,6 @@ async def woken_disk(place: Platform, facts: Mapping[str, Any], *, fork: bool, p
 
 def _words(kind: str, digest: str, size: int) -> str:
     return f"an image of {digest[:16]}" if kind == "chunks" else f"{size} bytes"
-
-
-class Freezer(Protocol):
-    """A guest agent that can hold writes back."""
-
-    async def freeze(self) -> int: ...
-    async def thaw(self) -> int: ...
-
-
-async def _thaw(freezer: Freezer | None, taken: asyncio.Event) -> None:
-    await taken.wait()
-    if freezer is not None:
-        await freezer.thaw()
-
-
-class MachineDisks:
-    """The disks of one machine, after their devices were put into slots."""
-
-    def __init__(self, place: Platform, core: Core, plans: list[DiskPlan], freezer: Freezer | None = None) -> None:
-        self._place, self._core, self.plans, self._freezer = place, core, plans, freezer
-        self._locked: list[str] = []
-        self._scratch: dict[int, str] = {}  # records of disks that nobody gave a name, kept for as long as the machine lives
-        self._number: int | None = None
-
-    async def open(self, owner: str) -> str:
-        """Begins to serve them for the machine of that identity; DiskInUse when an
-        overlay belongs to another machine now.  What a person should know of it, or ""."""
-        if all(plan.in_memory for plan in self.plans):
-            return ""
-        notes = []
-        try:
-            for index, plan in enumerate(self.plans):
-                if plan.in_memory:
-                    continue
-                if plan.frozen is not None:
-                    plan, note = await self._again(plan, index, owner)
-                elif plan.overlay is not None:
-                    plan, note = await self._lock(plan)
-                else:
-                    continue
-                self.plans[index] = plan
-                self._core.store(field("Machine.disk.durable", index).offset, int(plan.overlay is not None))
-                notes += [note] if note else []
-            self._number = await self._core.open_disks(self._describe(owner))
-        except BaseException:
-            await self._unlock()
-            raise
-        return "\r\n".join(notes)
-
-    async def _lock(self, plan: DiskPlan) -> tuple[DiskPlan, str]:
-        """Takes a disk's overlay, or goes without where that is allowed."""
-        store = self._place.store
-        if store is None and not plan.optional:
-            raise BadConfiguration(f"disk {plan.name}: there is nothing here to keep changes in; boot with overlay=None")
-        if store is not None and await store.lock(f"disk {plan.overlay}"):
-            self._locked.append(str(plan.overlay))
-            return plan, ""
-        if plan.optional:
-            return replace(plan, overlay=None), f"Changes to the disk are not kept: another machine uses {plan.overlay!r} now."
-        raise DiskInUse(
-            f"disk {plan.overlay!r} is used by another machine (another tab, or another process); "
-            "stop that one first, or boot with overlay=None, which keeps no changes"
-        )
-
-    async def _again(self, plan: DiskPlan, index: int, owner: str) -> tuple[DiskPlan, str]:
-        """A disk that wakes goes on under its name, unless another machine has
-        changed that overlay since: then under a new one, and nothing is lost."""
-        store, frozen = self._place.store, plan.frozen
-        assert store is not None and frozen is not None  # nobody wakes without a store
-        if plan.overlay is None:
-            self._scratch[index] = f"{owner} {index}"
-            await store.lock(f"disk {self._scratch[index]}")
-            self._locked.append(self._scratch[index])
-            return plan, ""
-        known = {record.name: json.loads(record.about) for record in await store.records("disk")}
-        name, number = plan.overlay, 1
-        while True:
-            about = known.get(name)
-            same = about is None or (about.get("bytes") == plan.bytes and (  # it may have been grown since
-                about.get("owner") == owner or (about.get("born"), about.get("generation")) == (frozen.born, frozen.generation)))
-            if same and await store.lock(f"disk {name}"):
-                break
-            number += 1
-            name = f"{plan.overlay} {number}"
-        self._locked.append(name)
-        if name == plan.overlay:
-            return plan, ""
-        note = f"Another machine has, or has changed, the disk {plan.overlay!r}; changes to this one's are kept as {name!r}."
-        return replace(plan, overlay=name), note
-
-    def _describe(self, owner: str) -> dict[str, Any]:
-        disks = []
-        for index, plan in enumerate(self.plans):
-            if plan.in_memory:
-                continue
-            areas, frozen = plan.areas, plan.frozen
-            disks.append({
-                "index": index, "bytes": plan.bytes, "chunks": plan.chunks, "frames": plan.frames,
-                "marks": areas["marks"][0], "frameTable": areas["frame"][0], "data": areas["data"][0],
-                "base": dict(plan.base), "overlay": plan.overlay, "owner": owner,
-                "from": None if frozen is None else {
-                    "born": frozen.born, "generation": frozen.generation, "pack": plan.pack,
-                    "entries": base64.b64encode(frozen.entries).decode(), "scratch": self._scratch.get(index, ""),
-                },
-            })
-        return {"bell": field("Machine.disk_bell").offset, "disks": disks}
-
-    @property
-    def number(self) -> int:
-        """For Store.save; 0: no disk is more than its machine's memory."""
-        return self._number or 0
-
-    async def settle(self) -> None:
-        """The machine is awake: what is kept of its disks is what they are now."""
-        if self._number is not None:
-            await self._core.settle_disks(self._number)
-
-    async def commit(self) -> list[int]:
-        """Returns when all that the guest has written is kept: the overlays' generations.
-        StorageFull, StorageFailed when it can't be."""
-        return [] if self._number is None else await self._core.commit_disks(self._number)
-
-    async def rest(self) -> None:
-        """Commits what a guest that has stopped left; what went wrong is in `errors`."""
-        with contextlib.suppress(HartwellError):
-            await self.commit()
-
-    async def errors(self) -> list[str | None]:
-        """What went wrong last with each disk's storage (the guest saw an I/O error)."""
-        return [] if self._number is None else await self._core.disk_errors(self._number)
-
-    async def export(self, index: int = 0, file: str = "", *, format: str = "raw") -> Any:
-        """Writes a disk as it is now as one file, "raw" or "qcow2", while the machine
-        goes on.  Its file systems are frozen for the moment in which that is decided,
-        where the guest runs qemu-guest-agent.  In a browser the result is a Blob.
-
-        Raises BadConfiguration for a disk that is all in memory, StorageFull, StorageFailed."""
-        if not 0 <= index < len(self.plans) or self.plans[index].in_memory or self._number is None or self._place.store is None:
-            raise BadConfiguration(f"disk {index}: there is none, or all of it is in memory; others can be written")
-        freezer = self._freezer
-        taken = asyncio.Event()
-        if freezer is not None:
-            await freezer.freeze()
-        thawing = asyncio.ensure_future(_thaw(freezer, taken))
-        try:
-            which = {"machine": self._number, "index": index}
-            return await self._place.store.export_disk(which, format, file, taken=taken.set)
-        finally:
-            taken.set()
-            await thawing
-
-    async def close(self) -> None:
-        """Commits and ends."""
-        if self._number is not None:
-            number, self._number = self._number, None
-            await self._core.close_disks(number)
-        for name in self._scratch.values():
-            if self._place.store is not None:
-                await self._place.store.drop_record(SCRATCH, name)
-        await self._unlock()
-
-    async def pack(self, index: int, folder: str) -> dict[str, Any]:
-        """Node only: writes the disk's chunks into `folder`; its description."""
-        if self._number is None:
-            raise HartwellError(f"disk {index}: it is not open")
-        return {"version": 1, **await self._core.pack_disk(self._number, index, folder)}
-
-    async def _unlock(self) -> None:
-        store = self._place.store
-        for name in self._locked:
-            if store is not None:
-                await store.unlock(f"disk {name}")
-        self._locked = []
-
-    def statistics(self) -> list[dict[str, int]]:
-        """Chunks that were missed, fetched, evicted; frames with changes; commits."""
-        load = self._core.read
-        names = ("misses", "fetched", "evicted", "failures", "generation", "dirty")
-        slots = [{name: field(f"Machine.disk.{name}", index) for name in names} for index in range(len(self.plans))]
-        return [{name: int.from_bytes(load(slot.offset, slot.size), "little") for name, slot in each.items()} for each in slots]
-
-
-async def sweep(store: Store) -> None:
-    """Drops what machines that ended without a word have left."""
-    for record in await store.records(SCRATCH):
-        if await store.lock(f"disk {record.name}"):
-            await store.drop_record(SCRATCH, record.name)
-            await store.unlock(f"disk {record.name}")
 
 
 def put_disk(core: Core, index: int, slot: int, plan: DiskPlan) -> None:

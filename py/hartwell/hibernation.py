@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from hartwell import moving
 from hartwell import platform as platforms
-from hartwell.disks import sweep
 from hartwell.errors import (
     BadConfiguration,
     HartwellError,
@@ -25,6 +24,7 @@ from hartwell.errors import (
     StorageFull,
 )
 from hartwell.images import load_image
+from hartwell.machine_disks import sweep
 from hartwell.platform import Core, Platform
 from hartwell.platform.store import Room, saving
 from hartwell.snapshot.manifest import NAME_LENGTH, parse

@@ -25,7 +25,6 @@ from hartwell.devices.port import PortDevice
 from hartwell.devices.rng import RngDevice
 from hartwell.devices.virtio import VirtioDevice
 from hartwell.devices.vsock import VsockDevice
-from hartwell.disks import MachineDisks
 from hartwell.errors import HartwellError, MachineStopped
 from hartwell.files import Files
 from hartwell.gdb.port import GdbPort
@@ -37,6 +36,7 @@ from hartwell.inspection import Inspection
 from hartwell.jit import jit_threshold
 from hartwell.layout import CONSTANTS, field
 from hartwell.links import Links
+from hartwell.machine_disks import MachineDisks
 from hartwell.memory import Memory
 from hartwell.net import Network
 from hartwell.ninep.backend import Folder

@@ -77,7 +77,7 @@ class Core(Protocol):
         takes.  True when the word differs from `value`."""
 
     async def open_disks(self, plan: Mapping[str, Any]) -> int:
-        """Begins to serve disks (hartwell.disks.MachineDisks has the plan); a number for the calls below."""
+        """Begins to serve disks (hartwell.machine_disks.MachineDisks has the plan); a number for the calls below."""
 
     async def commit_disks(self, number: int) -> list[int]:
         """Returns when all that was written is kept: the overlays' generations."""
