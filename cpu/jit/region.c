@@ -317,6 +317,15 @@ static bool take_in(struct Region *r, uint32_t number)
     return true;
 }
 
+static uint32_t edges_to(const struct Region *r, uint32_t number)
+{
+    uint32_t edges = 0;
+    for (uint32_t n = 0; n < r->block_count; n++)
+        for (uint32_t k = 0; k < edge_count(r, &r->blocks[n]); k++)
+            edges += edge_to(r, &r->blocks[n], k) == number;
+    return edges;
+}
+
 /* A loop of two blocks, of which the first may leave and the second does
  * nothing but go back, becomes one: it is looked up ahead and unrolled then. */
 static void join_loop(struct Region *r, uint32_t number)
@@ -325,15 +334,12 @@ static void join_loop(struct Region *r, uint32_t number)
     if (b->end != END_BRANCH || b->next[0] == b->next[1] || b->next[0] == number || b->next[1] == number)
         return;
     for (uint32_t k = 0; k < 2; k++) {
-        const struct JitBlock *rest = &r->blocks[b->next[k]];
         if (b->next[k] == NO_BLOCK || b->next[k] == r->entry_block)
             continue;
-        uint32_t back = rest->end == END_JUMP ? 0 : 1, edges = 0, count = b->count + rest->count;
-        for (uint32_t n = 0; n < r->block_count; n++)
-            for (uint32_t m = 0; m < edge_count(r, &r->blocks[n]); m++)
-                edges += edge_to(r, &r->blocks[n], m) == b->next[k];
-        if ((rest->end != END_JUMP && rest->end != END_FALL) || rest->next[back] != number || edges != 1 ||
-            r->insn_count + count > REGION_INSNS)
+        const struct JitBlock *rest = &r->blocks[b->next[k]];
+        uint32_t count = b->count + rest->count;
+        if ((rest->end != END_JUMP && rest->end != END_FALL) || rest->next[rest->end == END_JUMP ? 0 : 1] != number ||
+            r->insn_count + count > REGION_INSNS || edges_to(r, b->next[k]) != 1)
             continue;
         memcpy(r->insns + r->insn_count, r->insns + b->first, b->count * sizeof *r->insns);
         memcpy(r->insns + r->insn_count + b->count, r->insns + rest->first, rest->count * sizeof *r->insns);
