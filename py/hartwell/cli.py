@@ -151,9 +151,7 @@ def _node(options: dict[str, Any]) -> int:
     """Runs hartwell.headless.main in Node; its exit status."""
     from hartwell.setup import node
 
-    # Node.js 20 has WebSocket behind this switch; newer ones have it anyway.
-    switches = ["--experimental-websocket", "--no-warnings"]
-    command = [str(node.find()), *switches, str(ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
+    command = [str(node.find()), "--no-warnings", str(ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
     with subprocess.Popen(command) as process:
         # Who ends this command ends the machine: Node may not go on without it.
         for number in (signal.SIGTERM, signal.SIGHUP):

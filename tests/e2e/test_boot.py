@@ -61,7 +61,8 @@ def test_paste(machine_tab: Tab) -> None:
     """A paste far longer than a device's buffers arrives whole, with characters of every length."""
     word = "0123456789" * 6 + "äπ€😀"
     lines = 400
-    machine_tab.type("clear; cat > /tmp/pasted\n")
+    machine_tab.type("clear; echo now-$((1+1)); cat > /tmp/pasted\n")
+    machine_tab.wait_for_screen("now-2")  # before, the shell has the terminal in a mode that keeps carriage returns
     text = f"{word}\n" * lines
     machine_tab.page.evaluate("text => navigator.clipboard.writeText(text)", text)
     machine_tab.page.evaluate("window.hartwell.terminal.focus()")

