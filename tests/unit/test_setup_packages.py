@@ -180,6 +180,18 @@ def test_a_python_without_ensurepip_names_the_package(monkeypatch: pytest.Monkey
         venv._make(tmp_path / "witness")
 
 
+def test_an_environment_that_is_a_link_is_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "kept").touch()
+    link = tmp_path / ".venv"
+    link.symlink_to(shared)
+    monkeypatch.setattr(venv.paths, "VENV", link)
+    with pytest.raises(SetupError, match=r"is a link to .*shared"):
+        venv._make(tmp_path / "witness")
+    assert (shared / "kept").exists()
+
+
 def test_requirements_are_pinned() -> None:
     for file in venv.REQUIREMENTS.glob("*.txt"):
         for line in file.read_text().splitlines():

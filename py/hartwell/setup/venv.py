@@ -90,6 +90,8 @@ def _make(witness: Path) -> None:
             f"On Debian and Ubuntu install the package python3-venv (or python{version}-venv), "
             "then run the same command again"
         )
+    if paths.VENV.is_symlink():  # --clear would empty what it leads to, which is somebody else's
+        raise SetupError(f"{paths.VENV} is a link to {paths.VENV.readlink()}; remove the link, and an environment is made there")
     result = subprocess.run([sys.executable, "-m", "venv", "--clear", str(paths.VENV)], capture_output=True, text=True)
     if result.returncode:
         raise SetupError(f"making the Python environment {paths.VENV} failed:\n{(result.stderr or result.stdout).strip()}")
