@@ -145,6 +145,17 @@ static inline void atomic_ram(struct Emit *e, uint32_t code, uint32_t align)
 
 void open(struct Emit *e, uint32_t code, uint32_t label); /* block, loop or if */
 void close(struct Emit *e);
+uint32_t depth_of(struct Emit *e, uint32_t block); /* labels between here and the block's */
+void branch_to(struct Emit *e, uint32_t code, uint32_t block); /* W_BR or W_BR_IF */
+void spend(struct Emit *e, uint32_t instructions); /* of the fuel */
+void emit_tree(struct Emit *e, uint32_t block); /* a block with all that it dominates */
+
+/* jit/end.c */
+void emit_end(struct Emit *e, const struct JitBlock *b);
+/* Out of the loop by edge k, if the branch n says so, after so many instructions of it. */
+void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n, uint32_t k, bool out_if, uint32_t done);
+
+/* jit/emit.c */
 
 void push_x(struct Emit *e, uint32_t r);
 void set_x(struct Emit *e, uint32_t r); /* 32: dropped */

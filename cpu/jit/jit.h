@@ -4,7 +4,7 @@
  *   jit/registry.c what is translated, one registry for all harts; modules
  *   jit/region.c   which instructions belong to a region, and its blocks
  *   jit/flow.c     order, dominators, loops; which registers are live and dirty
- *   jit/emit.c     a region as a structured Wasm function
+ *   jit/emit.c     a region as a structured Wasm function; jit/end.c: ends of blocks
  *   jit/insn.c     an instruction as Wasm; jit/memory.c, jit/fp.c (and
  *                  jit/fp_state.c: what it asks of the hart): those kinds
  *   jit/group.c    which accesses share a look at the TLB

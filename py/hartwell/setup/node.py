@@ -10,6 +10,7 @@ from pathlib import Path
 from hartwell.setup import paths, venv
 from hartwell.setup.steps import SetupError, Step, digest
 
+OLDEST_NPM = 18  # only fetches
 OLDEST = 24  # V8 13 is the first that gives translations back which are given up (web/instance.mjs)
 REQUIREMENTS = venv.REQUIREMENTS / "node.txt"
 
@@ -26,13 +27,13 @@ def find() -> Path:
 
 def npm() -> list[str]:
     """The command of npm; SetupError when there is none."""
-    if _own() and (own := shutil.which("npm")):
-        return [own]
+    if _own(OLDEST_NPM) and (own := shutil.which("npm")):
+        return [own]  # rather than the wheel's: it knows this machine's registry and certificates
     script = _package() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     node = _wheel()
     if node is None or not script.is_file():
         raise SetupError(f"there is no npm; install Node.js {OLDEST} or newer with npm, and run the same command again")
-    return [str(node), str(script)]
+    return [str(node), "--use-system-ca", str(script)]
 
 
 def needed() -> bool:
@@ -48,10 +49,10 @@ def step() -> Step:
     )
 
 
-def _own() -> Path | None:
+def _own(oldest: int = OLDEST) -> Path | None:
     """The machine's node when it is new enough."""
     found = shutil.which("node")
-    return Path(found) if found and _version(found) >= OLDEST else None
+    return Path(found) if found and _version(found) >= oldest else None
 
 
 def _wheel() -> Path | None:
