@@ -164,19 +164,55 @@ async function listWheels() {
 }
 
 /**
- * The wheels' files, for tracebacks, into a Python that began without them;
- * when a visit's machine is up, which should not wait for it.
+ * The wheels' files, into a Python that began without them: when a visit's
+ * machine is up, which should not wait for it, or at the first import of a
+ * module that was not in the heap.
  *
  * @param {any} pyodide
  * @param {Wheel[]} wheels
  */
 async function unpackLater(pyodide, wheels) {
+  let unpacked = false;
+  /** @param {Uint8Array[]} contents */
+  const unpack = (contents) => {
+    if (unpacked) return;
+    unpacked = true;
+    for (const bytes of contents) unpackWheel(pyodide, { bytes });
+    pyodide.runPython("import importlib; importlib.invalidate_caches()");
+  };
+  pyodide.runPython(LATE_FINDER)(() => unpack(wheels.map(({ url }) => fetchNow(url))));
   await new Promise((resolve) => setTimeout(resolve, UNPACK_MS));
-  for (const { name } of wheels) {
-    const bytes = await loadWheel(name);
-    unpackWheel(pyodide, { bytes });
-  }
-  pyodide.runPython("import importlib; importlib.invalidate_caches()");
+  unpack(await Promise.all(wheels.map(({ name }) => loadWheel(name))));
+}
+
+/** The last to be asked for a module. */
+const LATE_FINDER = `
+def add(unpack):
+    import sys
+    from importlib.machinery import PathFinder
+
+    class LateFinder:
+        @classmethod
+        def find_spec(cls, name, path=None, target=None):
+            sys.meta_path.remove(cls)
+            unpack()
+            return PathFinder.find_spec(name, path, target)
+
+    sys.meta_path.append(LateFinder)
+add
+`;
+
+/**
+ * A file at once: an import cannot wait for a promise.
+ * @param {string} url
+ */
+function fetchNow(url) {
+  const request = new XMLHttpRequest();
+  request.open("GET", url, false);
+  request.responseType = "arraybuffer";
+  request.send();
+  if (request.status !== 200) throw new Error(`${url}: the server answered ${request.status}`);
+  return new Uint8Array(request.response);
 }
 
 /**
