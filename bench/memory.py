@@ -24,7 +24,7 @@ from hartwell.layout import RAM_OFFSET
 HARTS = (1, 2, 4)
 RAM = 512 << 20
 PAGE = 4096
-REST_SECONDS = 12  # until what the boot left behind is collected and the first checkpoint is over
+REST_SECONDS = 30  # until what start and boot left behind is collected (60 MB) and the first checkpoint is over
 LOOKS, LOOK_SECONDS = 8, 3  # checkpoints come and go: a look at each moment between them
 _BOOT = """
 import time

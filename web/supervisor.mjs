@@ -18,7 +18,7 @@ import { StorageClient } from "./storage/client.mjs";
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
 const UNPACK_MS = 3000;
-const SPARE_HARTS = 2; // as most images have
+const SPARE_HARTS = 1; // as images have that say nothing; a worker that nobody takes costs 10 MB
 const STATIC = new URL("static/", new URL(".", location.href));
 
 /**
