@@ -5,8 +5,8 @@
  * A snapshot is Pyodide's whole heap after everything was imported.  Its key
  * names what it was made of (Pyodide, each part's digest, the engine), so a
  * new version never meets an old heap.  Files are no part of the heap: after a
- * start from a snapshot they are put back, for tracebacks; all modules are
- * imported, so that can come later.
+ * start from a snapshot they are put back, for tracebacks and for modules that
+ * are imported later; hartwell's own are all in the heap, so that need not be at once.
  *
  * `_makeSnapshot`, `makeMemorySnapshot` and `_loadSnapshot` are not public in
  * Pyodide; its version is pinned, and any failure here ends in a normal start.

@@ -180,12 +180,12 @@ async function unpackLater(pyodide, wheels) {
     for (const bytes of contents) unpackWheel(pyodide, { bytes });
     pyodide.runPython("import importlib; importlib.invalidate_caches()");
   };
-  pyodide.runPython(LATE_FINDER)(() => unpack(wheels.map(({ url }) => fetchNow(url))));
+  pyodide.runPython(LATE_FINDER)(() => unpacked || unpack(wheels.map(({ url }) => fetchNow(url))));
   await new Promise((resolve) => setTimeout(resolve, UNPACK_MS));
   unpack(await Promise.all(wheels.map(({ name }) => loadWheel(name))));
 }
 
-/** The last to be asked for a module. */
+/** Is asked last for a module, and once. */
 const LATE_FINDER = `
 def add(unpack):
     import sys

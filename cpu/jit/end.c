@@ -49,6 +49,16 @@ static void emit_branch(struct Emit *e, const struct JitBlock *b, const struct J
     emit_edge(e, b, 1);
 }
 
+/* Where jalr leads. */
+static void push_target(struct Emit *e, const struct JitInsn *n)
+{
+    push_x(e, n->i.rs1);
+    push64(e, (uint64_t)(int64_t)n->i.imm);
+    op(e, W_I64_ADD);
+    push64(e, ~1ull);
+    op(e, W_I64_AND);
+}
+
 /* A call is a call: everything goes to memory, the callee gives back the pc it
  * ends at, and if that is behind the call, this goes on from memory.  Nothing
  * is kept in between, so whatever the callee did, this is right. */
@@ -57,11 +67,7 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     if (b->end == END_CALL) {
         push_window(e, b->far);
     } else {
-        push_x(e, n->i.rs1);
-        push64(e, (uint64_t)(int64_t)n->i.imm);
-        op(e, W_I64_ADD);
-        push64(e, ~1ull);
-        op(e, W_I64_AND);
+        push_target(e, n);
     }
     set(e, L_PC);
     push_window(e, n->at + n->length);
@@ -246,11 +252,7 @@ void emit_end(struct Emit *e, const struct JitBlock *b)
         emit_back(e, b, n);
         break;
     default:
-        push_x(e, n->i.rs1);
-        push64(e, (uint64_t)(int64_t)n->i.imm);
-        op(e, W_I64_ADD);
-        push64(e, ~1ull);
-        op(e, W_I64_AND);
+        push_target(e, n);
         set(e, L_PC);
         if (b->end == END_INDIRECT && b->next[0] != NO_BLOCK) {
             emit_to_switch(e, b);

@@ -28,15 +28,20 @@ def run(tab: Tab, command: str) -> str:
     return str(result[1])
 
 
+def patient(tab: Tab) -> Tab:
+    """Opened, without a machine, and with time for what Debian takes."""
+    tab.page.set_default_timeout(STEP_SECONDS * 1000)
+    tab.open("?boot=no")
+    return tab
+
+
 @pytest.fixture(scope="module")
 def debian(new_tab: Callable[..., Tab]) -> Iterator[Tab]:
     """A machine of that image on the relay, whose changes are forgotten."""
     if not IMAGE.is_file():
         pytest.skip("there is no debian image; `hartwell image build debian` makes it")
     with serving() as address:
-        tab = new_tab(address)
-        tab.page.set_default_timeout(STEP_SECONDS * 1000)
-        tab.open("?boot=no")
+        tab = patient(new_tab(address))
         tab.python("machine = await Machine.boot('debian', network='relay', overlay=None, memory='1G')")
         tab.expect("root@debian:~# ", BOOT_SECONDS)
         yield tab
@@ -102,9 +107,7 @@ def test_the_machine_that_was_booted_ahead_keeps_what_it_writes(new_tab: Callabl
     if not (ROOT / "static/snapshots/debian.hartwell").is_file():
         pytest.skip("there is no debian that was booted ahead; `hartwell image build debian` leaves one")
     with serving() as address:
-        tab = new_tab(address)
-        tab.page.set_default_timeout(STEP_SECONDS * 1000)
-        tab.open("?boot=no")
+        tab = patient(new_tab(address))
         tab.python("machine = await Machine.open('debian')")
         boot = run(tab, "cat /proc/sys/kernel/random/boot_id")
         run(tab, "echo kept >/root/kept; sync; sync")
