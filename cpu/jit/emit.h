@@ -11,7 +11,7 @@
  * Registers follow, as far as the region uses them. */
 enum {
     L_HART, L_DEPTH, L_BASE, L_FUEL,
-    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
+    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, L_PLACE, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
     L_HOST, /* GROUP_HOSTS of them */
     L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
     L_REGISTERS,
@@ -48,6 +48,7 @@ struct Group {
     bool store;
     bool loaded;       /* the value comes from memory */
     bool ahead;        /* looked up at the block's begin */
+    bool crosses;      /* lay in two pages too often: then each access looks by itself, the host address being 0 */
     uint8_t host;      /* local with the host address of `low`; 0: each access looks by itself */
     uint8_t page;      /* the remembered page, number + 1; 0: none */
 };

@@ -91,8 +91,7 @@ static void find_groups(struct Emit *e, const struct JitBlock *b)
             since = e->group_count;
         if (plain(n) && n->i.rs1) {
             const struct Value *v = &value[n->i.rs1];
-            bool alone = !may_look_ahead(b, v->of) && registry_ungrouped(e->r->page[n->at >> 12]);
-            join_group(e, v, n, k, alone ? e->group_count : since, b->tight ? PAGE_SPAN : GROUP_SPAN);
+            join_group(e, v, n, k, since, b->tight ? PAGE_SPAN : GROUP_SPAN);
         }
         follow(value, n, k);
     }
@@ -125,6 +124,7 @@ static void plan_block(struct Emit *e, const struct JitBlock *b, bool make)
         if (g->ahead || (b->tight && b->roomy && !g->loaded))
             g->page = page_of(e, b, g, make);
         g->ahead &= g->page != 0;
+        g->crosses = registry_ungrouped(e->r->page[e->r->insns[b->first + g->first % b->count].at >> 12]);
     }
 }
 
@@ -252,9 +252,37 @@ static void look_for_group(struct Emit *e, const struct Group *g, const struct J
     push_host(e);
     set(e, g->host);
     push_crossing(e, bytes);
+    if (g->crosses)
+        hint_unlikely(e);
     open(e, W_IF, LABEL_NONE);
-    exit_slow_crossing(e);
+    if (g->crosses) {
+        push32(e, 0);
+        set(e, g->host);
+    } else {
+        exit_slow_crossing(e);
+    }
     close(e);
+}
+
+/* The access's own host address, where the group's is 0: it is not all in one page. */
+static void push_own_place(struct Emit *e, const struct Group *g, const struct JitInsn *n, bool store, uint32_t bytes, uint32_t offset)
+{
+    get(e, g->host);
+    if (offset) {
+        push32(e, offset);
+        op(e, W_I32_ADD);
+    }
+    set(e, L_PLACE);
+    get(e, g->host);
+    op(e, W_I32_EQZ);
+    hint_unlikely(e);
+    open(e, W_IF, LABEL_NONE);
+    push_sum(e, n->i.rs1, n->i.imm);
+    emit_lookup(e, store, bytes - 1);
+    push_host(e);
+    set(e, L_PLACE);
+    close(e);
+    get(e, L_PLACE);
 }
 
 /* --- a loop's first block -------------------------------------------------------------- */
@@ -362,8 +390,13 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
     }
     if (g->first == step(e) && !g->ahead)
         look_for_group(e, g, n);
+    uint32_t offset = (uint32_t)(e->offset_of[step(e)] - g->low);
+    if (g->crosses && !g->ahead && !g->page) {
+        push_own_place(e, g, n, store, bytes, offset);
+        return 0;
+    }
     get(e, g->host);
-    return (uint32_t)(e->offset_of[step(e)] - g->low);
+    return offset;
 }
 
 void forget_pages(struct Emit *e)
