@@ -68,7 +68,7 @@
     do {                                                                  \
         target = (h->x[i->rs1] + (uint64_t)(int64_t)i->imm) & ~1ull;      \
         visit = i->rd == 32 && i->rs1 == 1 ? JIT_VISIT_RETURN : JIT_VISIT; \
-        if (i->rd == 32 && i->rs1 != 1)                                   \
+        if (i->rd != 32 || i->rs1 != 1)                                   \
             jit_note_indirect(h, PC, target);                             \
         h->x[i->rd] = NEXT_PC;                                            \
         count++;                                                          \

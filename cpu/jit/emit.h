@@ -11,8 +11,9 @@
  * Registers follow, as far as the region uses them. */
 enum {
     L_HART, L_DEPTH, L_BASE, L_FUEL,
-    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, L_PLACE, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
-    L_HOST, /* GROUP_HOSTS of them */
+    L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
+    L_PLACE = L_JUMP, /* of an access that looks by itself */
+    L_HOST = L_FPOK + 1, /* GROUP_HOSTS of them */
     L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
     L_REGISTERS,
 };

@@ -36,9 +36,9 @@ static void emit_edge(struct Emit *e, const struct JitBlock *b, uint32_t k)
     }
 }
 
-static void emit_branch(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+/* By the i32 on the stack. */
+static void emit_branch(struct Emit *e, const struct JitBlock *b)
 {
-    emit_condition(e, n);
     if (b->next[0] != NO_BLOCK && e->r->blocks[b->next[0]].order > b->order && e->r->blocks[b->next[0]].forward_edges > 1) {
         branch_to(e, W_BR_IF, b->next[0]);
     } else {
@@ -59,20 +59,25 @@ static void push_target(struct Emit *e, const struct JitInsn *n)
     op(e, W_I64_AND);
 }
 
+static void begin_call(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
+{
+    if (b->end == END_CALL)
+        push_window(e, b->far);
+    else
+        push_target(e, n);
+    set(e, L_PC);
+    push_window(e, n->at + n->length);
+    set_x(e, n->i.rd);
+    e->valid |= n->writes;
+}
+
 /* A call is a call: everything goes to memory, the callee gives back the pc it
  * ends at, and if that is behind the call, this goes on from memory.  Nothing
  * is kept in between, so whatever the callee did, this is right. */
 static void emit_call(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n)
 {
-    if (b->end == END_CALL) {
-        push_window(e, b->far);
-    } else {
-        push_target(e, n);
-    }
-    set(e, L_PC);
-    push_window(e, n->at + n->length);
-    set_x(e, n->i.rd);
-    e->valid |= n->writes;
+    if (b->count) /* else a guess has seen to it */
+        begin_call(e, b, n);
     RegSet dirty = region_dirty(e->r, b, b->count);
     if (b->next[1] == NO_BLOCK) {
         leave_by(e, EXIT_JUMP, dirty);
@@ -227,7 +232,8 @@ void emit_end(struct Emit *e, const struct JitBlock *b)
         exit_slow(e);
         return;
     }
-    spend(e, (e->turn + 1) * b->count);
+    if (b->count)
+        spend(e, (e->turn + 1) * b->count);
     switch (b->end) {
     case END_FALL:
     case END_AGAIN:
@@ -237,7 +243,18 @@ void emit_end(struct Emit *e, const struct JitBlock *b)
         emit_edge(e, b, 0);
         break;
     case END_BRANCH:
-        emit_branch(e, b, n);
+        emit_condition(e, n);
+        emit_branch(e, b);
+        break;
+    case END_ENTER_GUESSED:
+        begin_call(e, b, n);
+        emit_edge(e, b, 0);
+        break;
+    case END_GUESS:
+        get(e, L_PC);
+        push_window(e, b->far);
+        op(e, W_I64_EQ);
+        emit_branch(e, b);
         break;
     case END_CALL:
     case END_CALL_INDIRECT:

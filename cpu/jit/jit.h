@@ -2,7 +2,8 @@
  *
  *   jit/jit.c      the hart's side: entering regions, the jump cache, the queue
  *   jit/registry.c what is translated, one registry for all harts; modules
- *   jit/region.c   which instructions belong to a region, and its blocks
+ *   jit/region.c   which instructions belong to a region, and its blocks;
+ *                  jit/callee.c: the callees that do
  *   jit/flow.c     order, dominators, loops; which registers are live and dirty
  *   jit/emit.c     a region as a structured Wasm function; jit/end.c: ends of blocks
  *   jit/insn.c     an instruction as Wasm; jit/memory.c, jit/fp.c (and
@@ -60,7 +61,7 @@ uint32_t jit_counter_bias(const struct Hart *h);
 static inline uint32_t jit_threshold(void) { return MACHINE->jit.threshold; }
 static inline bool jit_on(void) { return MACHINE->jit.threshold != JIT_NEVER; }
 
-/* The interpreter saw a jump through a register, other than a call or a return. */
+/* The interpreter saw a jump or a call through a register, other than a return. */
 static inline void jit_note_indirect(const struct Hart *h, uint64_t site, uint64_t target)
 {
     struct JitHart *own = (struct JitHart *)mem_at(MACHINE->jit_hart_offset + h->id * MACHINE->jit_hart_stride);

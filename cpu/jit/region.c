@@ -2,10 +2,7 @@
  *
  * From the entry, along branches and jumps, past calls to their return.  What
  * lies outside of a window of four pages around the entry, and what no longer
- * fits, is reached by leaving.  A callee that is small and hot is taken in, once
- * for each call: what happens is the same as by jumping there and back, so
- * registers stay where they are and nothing is due but a look at the return
- * address.
+ * fits, is reached by leaving.  Small callees that are hot: jit/callee.c.
  */
 #include "jit/region.h"
 
@@ -19,7 +16,7 @@ const uint16_t op_facts[OP_COUNT] = {
 
 /* The page of the window, resolved when first asked for; only one whose
  * decoded copy is fresh: bytes read from here on are then watched. */
-static bool page_there(struct Region *r, uint32_t number)
+bool region_page(struct Region *r, uint32_t number)
 {
     if (r->page[number] == PAGE_UNASKED) {
         uint32_t page = code_page(r->h, r->base + (uint64_t)(int64_t)((int32_t)number - 1) * 4096);
@@ -52,7 +49,7 @@ static void note_operands(struct JitInsn *n)
  * never executed it: code that is not decoded is cold, and left out. */
 static bool add_insn(struct Region *r, uint32_t at)
 {
-    if (at >= WINDOW || r->insn_count == r->insn_room || !page_there(r, at >> 12))
+    if (at >= WINDOW || r->insn_count == r->insn_room || !region_page(r, at >> 12))
         return false;
     const struct Insn *decoded = code_decoded(r->h, r->page[at >> 12]);
     if (!decoded || decoded[(at & 0xfff) / 2].op == OP_UNDECODED || decoded[(at & 0xfff) / 2].op == OP_BREAK)
@@ -61,7 +58,7 @@ static bool add_insn(struct Region *r, uint32_t at)
     struct JitInsn *n = &r->insns[r->insn_count];
     n->length = 2;
     if ((bits & 3) == 3) {
-        if (at + 2 >= WINDOW || !page_there(r, (at + 2) >> 12))
+        if (at + 2 >= WINDOW || !region_page(r, (at + 2) >> 12))
             return false;
         bits |= window_half(r, at + 2) << 16;
         n->length = 4;
@@ -250,7 +247,7 @@ static void sum_up(struct Region *r)
 }
 
 /* Adds the function at `at`, as far as it was executed; false when it didn't fit. */
-static bool add_function(struct Region *r, uint32_t at, uint32_t depth)
+bool region_add(struct Region *r, uint32_t at, uint32_t depth)
 {
     struct Worklist work = {.head = 0, .tail = 0};
     uint32_t first = r->insn_count;
@@ -266,55 +263,6 @@ static bool add_function(struct Region *r, uint32_t at, uint32_t depth)
     for (uint32_t k = first; k < r->insn_count; k++)
         r->insn_at[r->insns[k].at / 2] = r->block_at[r->insns[k].at / 2] = 0;
     return made;
-}
-
-#define TAKEN_FUNCTION 60 /* instructions of a callee that is taken in, at most */
-#define TAKEN 200         /* and of all of them */
-#define TAKEN_DEPTH 3     /* calls within calls */
-
-/* Is it called often?  Cold code is not worth a copy. */
-static bool is_hot(const struct Region *r, uint32_t at)
-{
-    uint32_t entry = code_entry(r->h, r->page[at >> 12], at & 0xfff);
-    const uint16_t *counters = mem_at(MACHINE->jit_counter_offset + r->h->id * MACHINE->jit_counter_stride);
-    return entry != ~0u && counters[entry] >= jit_threshold() / 2;
-}
-
-/* The callee of block `number`, if it is small and hot, becomes part of the
- * region: the call is a jump then, and its return goes on behind it if that is
- * where it leads. */
-static bool take_in(struct Region *r, uint32_t number)
-{
-    struct JitBlock *b = &r->blocks[number];
-    int32_t at = b->far;
-    if (b->end != END_CALL || b->next[1] == NO_BLOCK || b->depth == TAKEN_DEPTH || at < 0 || at >= (int32_t)WINDOW)
-        return false;
-    if (!page_there(r, (uint32_t)at >> 12) || !is_hot(r, (uint32_t)at))
-        return false;
-    uint32_t insns = r->insn_count, blocks = r->block_count;
-    r->insn_room = insns + TAKEN_FUNCTION < REGION_INSNS ? insns + TAKEN_FUNCTION : REGION_INSNS;
-    bool returns = false;
-    if (add_function(r, (uint32_t)at, b->depth + 1u) && r->insn_count < r->insn_room) {
-        for (uint32_t k = blocks; k < r->block_count; k++) {
-            struct JitBlock *inner = &r->blocks[k];
-            const struct JitInsn *last = &r->insns[inner->first + inner->count - 1];
-            if (inner->end != END_RETURN || last->i.rs1 != r->insns[b->first + b->count - 1].i.rd || last->i.imm)
-                continue;
-            inner->end = END_BACK;
-            inner->next[0] = b->next[1];
-            inner->far = b->next_at[1];
-            returns = true;
-        }
-    }
-    if (!returns) {
-        r->insn_count = insns;
-        r->block_count = blocks;
-        return false;
-    }
-    b->end = END_ENTER;
-    b->next[0] = r->found;
-    b->next[1] = NO_BLOCK;
-    return true;
 }
 
 static uint32_t edges_to(const struct Region *r, uint32_t number)
@@ -371,12 +319,12 @@ bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
     r->insn_room = REGION_INSNS;
     for (uint32_t k = 0; k < WINDOW_PAGES; k++)
         r->page[k] = PAGE_UNASKED;
-    if (!add_function(r, r->entry, 0))
+    if (!region_add(r, r->entry, 0))
         return false;
     r->entry_block = r->found;
     uint32_t own = r->insn_count;
     for (uint32_t k = 0; k < r->block_count && r->insn_count < own + TAKEN; k++)
-        take_in(r, k);
+        region_take_in(r, k);
     for (uint32_t k = 0; k < r->block_count; k++)
         join_loop(r, k);
     sum_up(r);

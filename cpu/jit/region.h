@@ -36,6 +36,8 @@ struct JitInsn {
 enum {
     END_FALL, END_BRANCH, END_JUMP, END_CALL, END_CALL_INDIRECT, END_INDIRECT, END_RETURN, END_LEAVE, END_SWITCH,
     END_ENTER, /* a call whose callee is part of the region: next[0] */
+    END_ENTER_GUESSED, /* one through a register: next[0] asks where it leads */
+    END_GUESS, /* without instructions: to `far`, which is next[0], or on to next[1] */
     END_AGAIN, /* to its own begin; the way out, next[0], is a branch in its middle */
     END_BACK,  /* that one's return: to next[0], if that is where it leads */
 };
@@ -95,6 +97,15 @@ struct Region {
 /* Finds the instructions that belong to the region at pc, and its blocks.
  * false: nothing worth translating. */
 bool region_find(struct Region *r, struct Hart *h, uint64_t pc);
+
+/* Is the window's page to be had?  Adds the function at `at`, as far as it was
+ * executed, its first block being r->found; false when it didn't fit. */
+bool region_page(struct Region *r, uint32_t number);
+bool region_add(struct Region *r, uint32_t at, uint32_t depth);
+
+/* What block `number` calls, if it is small and hot, becomes part of the region. */
+#define TAKEN 200 /* instructions of all that is taken in */
+void region_take_in(struct Region *r, uint32_t number);
 
 /* Order, dominators, loops; cuts edges that make it irreducible; liveness. */
 void region_flow(struct Region *r);

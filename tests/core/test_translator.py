@@ -149,6 +149,19 @@ def test_accesses_that_cross_pages_are_checked_one_by_one() -> None:
     assert_same_course(text)
 
 
+def test_a_frame_that_crosses_pages_looks_by_itself() -> None:
+    """Its group is kept for frames that don't; one that ends outside of memory faults where it should."""
+    assert_same_course(f"""
+        la t6, handler; csrw mtvec, t6; li s4, {wild.DATA + 0x1010}; li s5, {wild.NOWHERE}
+    main: andi a1, s2, 15; slli a2, a1, 3; sub sp, s4, a2; li a3, 12
+        bne a1, a3, near; addi sp, s5, 8
+    near: call f; addi s2, s2, 1; j main
+    f:  addi sp, sp, -32; sd s2, 24(sp); sw a1, 20(sp); sb a2, 19(sp); sd ra, 8(sp); sd s3, 0(sp)
+        lw a4, 20(sp); ld a5, 24(sp); add s3, s3, a4; xor s3, s3, a5; lbu a4, 19(sp); add s3, s3, a4
+        addi sp, sp, 32; ret
+    {wild.HANDLER}""")
+
+
 def test_more_loops_than_a_region_remembers_pages_for() -> None:
     loop = "li s3, 3; l{0}: {1}; addi s3, s3, -1; bnez s3, l{0}"
     access = "ld a0, 0(s2); add a0, a0, s3; sd a0, 0(s2); addi s2, s2, 8"
@@ -183,6 +196,19 @@ CALLEES = {
     f:  li a3, 20; mv a2, s0
     again: ld a4, 0(a2); add s3, s3, a4; sd s3, 8(a2); addi a2, a2, 8; addi a3, a3, -1; bnez a3, again
         ret""",
+    "through a register": f"""
+        li s0, {wild.DATA}; la t0, one; sd t0, 0(s0); la t0, two; sd t0, 8(s0); la t0, three; sd t0, 16(s0)
+        la t0, four; sd t0, 24(s0); la t0, five; sd t0, 32(s0); la t0, far; sd t0, 40(s0)
+    main: addi s2, s2, 1; li a1, 6; remu a1, s2, a1; slli a1, a1, 3; add a1, a1, s0; ld a2, 0(a1); jalr ra, 0(a2)
+        xor s3, s3, a0; bnez s3, main; addi s3, s3, 1; j main
+    one: addi a0, s2, 1; ret
+    two: addi a0, s2, 2; mv t1, ra; j out
+    three: ld a0, 0(a1); sd a0, 64(s0); ret
+    four: addi ra, ra, 4; li a0, 9; ret
+    five: mv a2, ra; la ra, one; jalr ra, 0(ra); mv ra, a2; ret
+    out: jr t1
+        .org {wild.BASE + 0x5000}
+    far: addi a0, s2, 3; ret""",
 }
 
 

@@ -118,10 +118,17 @@ main: {self.body(12, functions, 0)}
                 out += [self.line() for _ in range(self.random.randrange(1, 4))]
                 out.append(f"{label}: {self.line()}")
             elif draw < 0.20 and first < functions:
-                out.append(f"call f{self.random.randrange(first, functions)}")
+                out.append(self.call(self.random.randrange(first, functions), functions))
             else:
                 out.append(self.line())
         return "\n".join(out)
+
+    def call(self, number: int, functions: int) -> str:
+        """Of f<number>, or through a register that is another's now and then."""
+        if self.labels % 2:
+            return f"call f{number}"
+        label, other = self.label(), functions - 1 if number < functions - 1 else number
+        return f"la s11, f{number}; andi s4, gp, 3; bnez s4, {label}; la s11, f{other}; {label}: jalr ra, 0(s11)"
 
     def loop(self, functions: int) -> str:
         label = self.label()
