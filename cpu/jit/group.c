@@ -121,10 +121,10 @@ static void plan_block(struct Emit *e, const struct JitBlock *b, bool make)
         if ((g->count > 1 || g->ahead) && host < L_HOST + GROUP_HOSTS)
             g->host = (uint8_t)host++;
         g->ahead &= g->host != 0;
-        if (g->ahead || (b->tight && b->roomy && !g->loaded))
+        g->crosses = g->host && registry_ungrouped(e->r->page[e->r->insns[b->first + g->first % b->count].at >> 12]);
+        if (g->ahead || (b->tight && b->roomy && !g->loaded && !g->crosses))
             g->page = page_of(e, b, g, make);
         g->ahead &= g->page != 0;
-        g->crosses = registry_ungrouped(e->r->page[e->r->insns[b->first + g->first % b->count].at >> 12]);
     }
 }
 
@@ -299,8 +299,10 @@ bool plan_turns(struct Emit *e, const struct JitBlock *b)
     if (!any && !e->turns_fp)
         return false;
     e->ready = ready_of(e, b);
-    for (uint32_t k = 0; k < e->group_count; k++)
-        e->groups[k].ahead &= e->ready != 0;
+    for (uint32_t k = 0; k < e->group_count && !e->ready; k++) {
+        e->groups[k].ahead = false;
+        e->groups[k].page = 0;
+    }
     return e->ready;
 }
 
@@ -391,7 +393,7 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
     if (g->first == step(e) && !g->ahead)
         look_for_group(e, g, n);
     uint32_t offset = (uint32_t)(e->offset_of[step(e)] - g->low);
-    if (g->crosses && !g->ahead && !g->page) {
+    if (g->crosses && !g->ahead) {
         push_own_place(e, g, n, store, bytes, offset);
         return 0;
     }

@@ -129,6 +129,10 @@ void registry_ungroup(struct Hart *h, uint32_t page)
 {
     struct Jit *j = &MACHINE->jit;
     lock(&j->lock);
+    if (registry_ungrouped(page)) { /* another hart was first */
+        unlock(&j->lock);
+        return;
+    }
     *ungrouped_word(page) |= 1ull << (page & 63);
     for (uint32_t k = 0; k < j->region_count; k++) {
         struct JitRegion *g = &regions()[k];
