@@ -216,9 +216,9 @@ class V86(_Serial):
 
 
 @contextmanager
-def served() -> Iterator[str]:
+def served(*arguments: str) -> Iterator[str]:
     """The address of a `serve.py` of this checkout."""
-    command = [sys.executable, str(paths.ROOT / "serve.py"), "--port", "0", "--no-open"]
+    command = [sys.executable, str(paths.ROOT / "serve.py"), "--port", "0", "--no-open", *arguments]
     environment = {"HARTWELL_IMAGE": "shell", **os.environ}
     process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:

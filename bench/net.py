@@ -1,32 +1,23 @@
-#!/usr/bin/env python3
-"""Rates and round trips of network and shared folder, beside QEMU's user network.
+"""Rates and round trips of network and shared folder, for bench/io.py.
 
-    .venv/bin/python bench/net.py [--bytes N] [--no-qemu]
-
-The guest is the shell image in both; all traffic goes to a server on loopback
-that this starts.  A figure is the best of three, since other work on the
-machine only ever slows it down.  Prints a table and, with --json FILE, the
-same as data.
+The guest is the shell image in all; all traffic goes to a server on loopback.
+A figure is the best of three, since other work on the machine only ever slows
+it down.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.server
 import json
 import os
 import re
 import selectors
-import shutil
 import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOT_SECONDS, STEP_SECONDS = 180, 300
@@ -63,6 +54,13 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
 
 
+class Runs(Protocol):
+    """What is measured: a shell that runs commands."""
+
+    def run(self, command: str) -> object:
+        """A command that must succeed."""
+
+
 class Guest:
     """A guest's shell, on the standard streams of a process."""
 
@@ -96,41 +94,43 @@ class Guest:
         if status != b"0":
             raise SystemExit(f"{command}: status {status.decode()}")
 
-    def seconds(self, command: str) -> float:
-        """The least that it took, by the host's clock, of some tries."""
-        taken = []
-        for _ in range(TRIES):
-            began = time.perf_counter()
-            self.run(command)
-            taken.append(time.perf_counter() - began)
-        return min(taken)
-
     def close(self) -> None:
         self.process.terminate()  # not kill: the command ends its machine then
         self.process.wait()
 
 
-def measure(guest: Guest, port: int, count: int, mounted: str) -> dict[str, float]:
+def _seconds(guest: Runs, command: str) -> float:
+    """The least that it took, by the host's clock, of some tries."""
+    taken = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        guest.run(command)
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def measure(guest: Runs, port: int, count: int, mounted: str) -> dict[str, float]:
     """Figures of one guest; `mounted` is where the shared folder is."""
     guest.run("for i in $(seq 100); do ip addr show eth0 | grep -q 'inet ' && break; sleep 0.2; done")
     site = f"http://10.0.2.2:{port}"
-    nothing = guest.seconds("true")
+    nothing = _seconds(guest, "true")
     figures = {
-        "to the guest, Mbit/s": count * 8e-6 / (guest.seconds(f"wget -q -O /dev/null {site}/{count}") - nothing),
+        "to the guest, Mbit/s": count * 8e-6 / (_seconds(guest, f"wget -q -O /dev/null {site}/{count}") - nothing),
     }
-    guest.run(f"head -c {count} /dev/zero >/tmp/sent")
+    # No zeros: busybox's wget posts a file up to its first one.
+    guest.run(f"head -c {count} /dev/zero | tr '\\0' x >/tmp/sent")
     figures["from the guest, Mbit/s"] = count * 8e-6 / (
-        guest.seconds(f"wget -q -O /dev/null --post-file /tmp/sent {site}/") - nothing
+        _seconds(guest, f"wget -q -O /dev/null --post-file /tmp/sent {site}/") - nothing
     )
     loop = f"for i in $(seq {SMALL}); do wget -q -O /dev/null {site}/0 || break; done"
     bare = f"for i in $(seq {SMALL}); do wget -q -O /dev/null http://127.0.0.1:1/ 2>/dev/null; done; true"
     # Starting wget costs more than the round trips; that part is taken off.
-    figures["a request and its answer, ms"] = max(0.0, guest.seconds(loop) - guest.seconds(bare)) * 1000 / SMALL
+    figures["a request and its answer, ms"] = max(0.0, _seconds(guest, loop) - _seconds(guest, bare)) * 1000 / SMALL
     megabytes = count / 1e6
-    figures["9p write, MB/s"] = megabytes / (guest.seconds(f"dd if=/tmp/sent of={mounted}/big bs=500k 2>/dev/null") - nothing)
-    figures["9p read, MB/s"] = megabytes / (guest.seconds(f"dd if={mounted}/big of=/dev/null bs=500k 2>/dev/null") - nothing)
+    figures["9p write, MB/s"] = megabytes / (_seconds(guest, f"dd if=/tmp/sent of={mounted}/big bs=500k 2>/dev/null") - nothing)
+    figures["9p read, MB/s"] = megabytes / (_seconds(guest, f"dd if={mounted}/big of=/dev/null bs=500k 2>/dev/null") - nothing)
     many = f"for i in $(seq {SMALL}); do echo x >{mounted}/small$i; done; rm {mounted}/small*"
-    figures["9p small files made and removed, per s"] = SMALL / (guest.seconds(many) - nothing)
+    figures["9p small files made and removed, per s"] = SMALL / (_seconds(guest, many) - nothing)
     return figures
 
 
@@ -160,32 +160,3 @@ def qemu(folder: str) -> Iterator[Guest]:
         yield guest
     finally:
         guest.close()
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--bytes", type=int, default=32_000_000, metavar="N", help="of the large transfers")
-    parser.add_argument("--no-qemu", action="store_true")
-    parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    results: dict[str, dict[str, float]] = {}
-    with Server(("127.0.0.1", 0), Pages) as server, tempfile.TemporaryDirectory() as folder:
-        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
-        port = server.server_address[1]
-        with hartwell(port, folder) as guest:
-            results["Hartwell in Node"] = measure(guest, port, options.bytes, "/mnt/host")
-        if not options.no_qemu and shutil.which("qemu-system-riscv64"):
-            with qemu(folder) as guest:
-                results["QEMU"] = measure(guest, port, options.bytes, "/mnt/host")
-        server.shutdown()
-    names = list(results)
-    print(f"{'':40}" + "".join(f"{name:>20}" for name in names))
-    for figure in results[names[0]]:
-        print(f"{figure:40}" + "".join(f"{results[name][figure]:20.1f}" for name in names))
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

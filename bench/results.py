@@ -36,12 +36,20 @@ def machine() -> dict[str, Any]:
         "processor": model[1] if model else platform.machine(),
         "cores": os.cpu_count(),
         "load": [round(value, 1) for value in os.getloadavg()],
+        "priority": _priority(),
         "kernel": platform.release(),
         "commit": _first(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]),
         "chromium": _first([shutil.which("chromium") or "chromium", "--version"]),
         "qemu": _first(["qemu-system-riscv64", "--version"]),
         "compiler": _first(["gcc", "--version"]),
     }
+
+
+def _priority() -> str:
+    """How this and all that it starts is scheduled: real time goes before all other work of a computer."""
+    policy = getattr(os, "sched_getscheduler", lambda _: 0)(0)
+    real = {getattr(os, name, None) for name in ("SCHED_FIFO", "SCHED_RR")}
+    return "real time" if policy in real else f"nice {os.getpriority(os.PRIO_PROCESS, 0)}"
 
 
 def _first(command: list[str]) -> str | None:
@@ -67,7 +75,8 @@ def write(name: str, figures: Mapping[str, Any], text: str, plot: str | None = N
     facts = machine()
     where = (
         f"{facts['when']}, commit {facts['commit']}; {facts['processor']}, {facts['cores']} cores, "
-        f"load average {facts['load'][0]} at the end; {facts['chromium']}; {facts['qemu']}; {facts['compiler']}."
+        f"load average {facts['load'][0]} at the end, priority {facts['priority']}; {facts['chromium']}; "
+        f"{facts['qemu']}; {facts['compiler']}."
     )
     (FOLDER / f"{name}.json").write_text(json.dumps({"machine": facts, **figures}, indent=1) + "\n")
     image = f"\n![{name}]({name}.svg)\n" if plot else ""

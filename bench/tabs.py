@@ -1,8 +1,10 @@
 """A tab of Chromium that nobody watches.
 
 A browser that Playwright drives keeps a copy of every response for its
-inspector, tens of megabytes in the tab's own process.  Here the tab is asked
-by the DevTools protocol's Runtime domain alone, which keeps nothing.
+inspector, tens of megabytes in the tab's own process, and writes every
+WebSocket message down as text, which takes seven times as long as the message.
+Here the tab is asked by the DevTools protocol's Runtime domain alone, which
+does neither.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 
 from websockets.sync.client import connect
 
-from bench.guests import GuestError
+from bench.guests import PROMPT, RUN_SECONDS, GuestError
 from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path
 
 START_SECONDS = 30
@@ -57,6 +59,19 @@ class QuietTab:
         """Runs Python in the page's supervisor; the last expression's value."""
         answer = self.evaluate(f"window.hartwell.python({json.dumps(code)}).then(JSON.stringify)", timeout)
         return None if answer is None else json.loads(answer)
+
+    def boot(self, arguments: str, prompt: str = PROMPT, timeout: float = 240) -> None:
+        """A machine of these arguments, up to its shell's prompt; the namespace's `machine`."""
+        until = f"await machine.console.expect({prompt!r}, {timeout})"
+        self.python(f"machine = await Machine.boot({arguments})\n{until}", timeout + 60)
+
+    def run(self, command: str, timeout: float = RUN_SECONDS) -> str:
+        """What a command prints in the guest; GuestError unless it succeeds."""
+        code = f"r = await machine.run({command!r}, timeout={timeout})\n[r.stdout, r.stderr, r.returncode]"
+        out, err, status = self.python(code, timeout + 60)
+        if status:
+            raise GuestError(f"a quiet tab: {command!r} failed: {out}{err}")
+        return str(out)
 
 
 @contextmanager
