@@ -41,6 +41,7 @@
 #define NEXT      \
     ip += LENGTH; \
     count++;      \
+    i = ip;       \
     break
 
 /* Goes to `offset` bytes from here.  What the translator counts: calls, jumps
@@ -330,18 +331,19 @@ jumped:
         }
     }
 work:
-    for (;;) {
+    /* One loop, whose every turn may move ip: in a loop of its own for "the same
+     * instruction again" the compiler would hoist all that follows from ip, the pc
+     * in its forms, to before each instruction. */
+    for (i = ip;;) {
         if (exact && count >= limit) {
             SAVE(PC, 0);
             return STEP_BUDGET;
         }
-        i = ip;
-    again:
         switch (i->op) {
         case OP_UNDECODED:
             if (ip - page < PAGE_ENTRIES) {
                 *ip = decode(code_bytes(h, page) + (ip - page) * 2, (uint32_t)(PAGE_ENTRIES - (ip - page)) * 2);
-                goto again;
+                break;
             }
             /* past the end, after an instruction that crossed it */
             __attribute__((fallthrough));
@@ -360,7 +362,7 @@ work:
             crossing |= half_at(code_bytes(h, rest)) << 16;
             crossed = decode_bits(crossing);
             i = &crossed;
-            goto again;
+            break;
         }
         case OP_BREAK:
             SAVE(PC, 0);
@@ -369,7 +371,7 @@ work:
             /* Not for this hart, or no longer: the instruction that stands here. */
             crossed = decode(code_bytes(h, page) + (ip - page) * 2, (uint32_t)(PAGE_ENTRIES - (ip - page)) * 2);
             i = &crossed;
-            goto again;
+            break;
         case OP_ILLEGAL:
             RAISE(CAUSE_ILLEGAL, BITS);
 #include "generated/isa_cases.inc"
