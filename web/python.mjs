@@ -1,8 +1,10 @@
 /**
- * Starts Pyodide with hartwell's packages in it: from its own memory snapshot
+ * Starts Pyodide with hartwell's packages in it: from a memory snapshot
  * when one fits (about 0.3 s), by a normal start and an installation else (2 to 5 s).
  *
- * A snapshot is Pyodide's whole heap after everything was imported.  Its key
+ * A snapshot is Pyodide's whole heap after everything was imported.  Set-up
+ * makes one ahead (node/heap.mjs), for engines that are like Node's; a normal
+ * start leaves one for the next time.  Its key
  * names what it was made of (Pyodide, each part's digest, the engine), so a
  * new version never meets an old heap.  Files are no part of the heap: after a
  * start from a snapshot they are put back, for tracebacks and for modules that
@@ -34,6 +36,7 @@ import { letGo } from "./blob.mjs";
  * @property {(pyodide: any) => Promise<void>} install puts hartwell's packages into a fresh Python
  * @property {(pyodide: any) => void} restore puts their files back after a start from a snapshot
  * @property {Store} store
+ * @property {() => Promise<Uint8Array | null>} [ahead] what makeAhead() gave, where the engine is like the one that made it
  * @property {(text: string, stream: "stdout" | "stderr") => void} print
  * @property {(step: string) => void} report
  */
@@ -72,7 +75,7 @@ const SITE_PACKAGES = "import site; site.getsitepackages()[0]";
 
 /**
  * @param {Source} source
- * @returns {Promise<{pyodide: any, how: "snapshot" | "normal", saved: Promise<boolean>}>}
+ * @returns {Promise<{pyodide: any, how: "snapshot" | "ahead" | "normal", saved: Promise<boolean>}>}
  *   `saved` becomes true when a snapshot was written for the next time.
  */
 export async function startPython(source) {
@@ -83,16 +86,55 @@ export async function startPython(source) {
   const kept = await source.store.load(key).catch(() => null);
   if (kept) {
     try {
-      source.report("Python’s snapshot");
-      return { pyodide: await fromSnapshot(source, kept), how: "snapshot", saved: Promise.resolve(false) };
+      const pyodide = await fromSnapshot(source, kept);
+      letGo(kept);
+      return { pyodide, how: "snapshot", saved: Promise.resolve(false) };
     } catch (error) {
-      console.info("The snapshot of Python did not load; starting normally.", error);
+      console.info("The snapshot of Python did not load.", error);
       await source.store.clear().catch(() => {});
+    }
+  }
+  const heap = await madeAhead(source);
+  if (heap) {
+    try {
+      return { pyodide: await fromSnapshot(source, heap), how: "ahead", saved: save(source, key, heap) };
+    } catch (error) {
+      console.info("Python’s memory that was made ahead did not load; starting normally.", error);
     }
   }
   source.report("Python");
   const pyodide = await normally(source);
   return { pyodide, how: "normal", saved: keep(source, pyodide, key) };
+}
+
+const AHEAD = "made ahead"; // in place of the engine
+const KEY_LENGTH = 64; // hexadecimal digits, behind the heap
+
+/**
+ * Makes what `ahead` gives later: the heap, then its key.
+ *
+ * @param {Source} source its engine does not count
+ * @returns {Promise<Uint8Array>}
+ */
+export async function makeAhead(source) {
+  const pyodide = await normally(source);
+  const heap = takeHeap(pyodide);
+  const file = new Uint8Array(KEY_LENGTH + heap.length);
+  file.set(heap);
+  file.set(new TextEncoder().encode(await snapshotKey({ ...source, engine: AHEAD })), heap.length);
+  return file;
+}
+
+/**
+ * @param {Source} source
+ * @returns {Promise<Uint8Array | null>} a heap; null where there is none, or one of other parts
+ */
+async function madeAhead(source) {
+  const file = await source.ahead?.().catch(() => null);
+  if (!file || file.length <= KEY_LENGTH) return null;
+  const key = await snapshotKey({ ...source, engine: AHEAD });
+  const end = file.length - KEY_LENGTH;
+  return new TextDecoder().decode(file.subarray(end)) === key ? file.subarray(0, end) : null;
 }
 
 /** @param {Source} source */
@@ -123,6 +165,7 @@ function common({ indexURL, print }) {
  * @param {Uint8Array} snapshot
  */
 async function fromSnapshot(source, snapshot) {
+  source.report("Python’s snapshot");
   const { default: createModule } = await import(`${source.indexURL}pyodide.asm.mjs`);
   const pyodide = await source.loadPyodide({
     ...common(source),
@@ -131,7 +174,6 @@ async function fromSnapshot(source, snapshot) {
     _loadSnapshot: snapshot,
     _snapshotDeserializer: () => ({}),
   });
-  letGo(snapshot);
   source.restore(pyodide);
   // Every start from the same heap would draw the same random numbers.
   pyodide.runPython("import importlib, random; importlib.invalidate_caches(); random.seed()");
@@ -159,6 +201,9 @@ async function normally(source) {
   return pyodide;
 }
 
+/** Is it of the packages that install others?  @param {string} name a wheel's */
+export const isInstaller = (name) => /^(micropip|packaging)-/.test(name);
+
 /**
  * Writes a wheel's files to site-packages, without an installer.
  *
@@ -179,21 +224,37 @@ export function unpackWheel(pyodide, { bytes }) {
  */
 function keep(source, pyodide, key) {
   try {
-    pyodide.runPython(FORGET_INSTALLER);
-    // A heap with packages counts as foreign to Pyodide: the list is of files, which it does not keep.
-    for (const name of Object.keys(pyodide.loadedPackages)) delete pyodide.loadedPackages[name];
-    const snapshot = pyodide.makeMemorySnapshot({ serializer: leftover });
-    return source.store
-      .save(key, snapshot)
-      .then(
-        () => true,
-        (error) => (console.info("No snapshot of Python was kept; the next start is a normal one.", error), false),
-      )
-      .finally(() => letGo(snapshot));
+    return save(source, key, takeHeap(pyodide));
   } catch (error) {
     console.info("No snapshot of Python could be made; the next start is a normal one.", error);
     return Promise.resolve(false);
   }
+}
+
+/**
+ * @param {Source} source
+ * @param {string} key
+ * @param {Uint8Array} heap is let go afterwards, with all of its buffer
+ */
+function save(source, key, heap) {
+  return source.store
+    .save(key, heap)
+    .then(
+      () => true,
+      (error) => (console.info("No snapshot of Python was kept.", error), false),
+    )
+    .finally(() => letGo(new Uint8Array(heap.buffer)));
+}
+
+/**
+ * @param {any} pyodide
+ * @returns {Uint8Array}
+ */
+function takeHeap(pyodide) {
+  pyodide.runPython(FORGET_INSTALLER);
+  // A heap with packages counts as foreign to Pyodide: the list is of files, which it does not keep.
+  for (const name of Object.keys(pyodide.loadedPackages)) delete pyodide.loadedPackages[name];
+  return pyodide.makeMemorySnapshot({ serializer: leftover });
 }
 
 /**

@@ -14,8 +14,14 @@ async function folder() {
   return root.getDirectoryHandle(FOLDER, { create: true });
 }
 
-/** @type {Store} */
+/** @type {Store & {empty: () => Promise<boolean>}} */
 export const browserStore = {
+  /** Nothing was ever kept here: it is a first visit. */
+  async empty() {
+    for await (const _ of /** @type {any} */ (await folder()).keys()) return false;
+    return true;
+  },
+
   async load(key) {
     const handle = await (await folder()).getFileHandle(key).catch(() => null);
     if (!handle) return null;

@@ -11,7 +11,7 @@ import { bridge } from "./gdb-bridge.mjs";
 import { HandleFolder, savedFolder } from "./folders.mjs";
 import { startNetwork } from "./network/start.mjs";
 import { request } from "./network/request.mjs";
-import { startPython, unpackWheel } from "./python.mjs";
+import { isInstaller, startPython, unpackWheel } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
 
@@ -55,6 +55,9 @@ function loadCpu() {
   cpu.catch(() => (cpu = undefined));
   return cpu;
 }
+
+/** A heap that Node made fits where the engine is Node's. */
+const likeNode = /Chrom(e|ium)\//.test(navigator.userAgent);
 
 /** Of a machine's first harts: they start while Python does. @type {Worker[]} */
 const spare = [];
@@ -222,10 +225,9 @@ function fetchNow(url) {
  * @param {Wheel[]} wheels
  */
 async function install(pyodide, wheels) {
-  const isInstaller = ({ name = "" }) => /^(micropip|packaging)-/.test(name);
   const urls = (/** @type {Wheel[]} */ list) => list.map(({ url }) => url);
-  await pyodide.loadPackage(urls(wheels.filter(isInstaller)), { messageCallback: () => {} });
-  const rest = urls(wheels.filter((wheel) => !isInstaller(wheel)));
+  await pyodide.loadPackage(urls(wheels.filter(({ name }) => isInstaller(name))), { messageCallback: () => {} });
+  const rest = urls(wheels.filter(({ name }) => !isInstaller(name)));
   // The list is complete, so nothing is looked up in an index: deps=False.
   await pyodide.runPythonAsync(`import micropip\nawait micropip.install(${JSON.stringify(rest)}, deps=False)`);
 }
@@ -236,6 +238,9 @@ async function start() {
   host.store.start();
   loadCpu().catch(() => {}); // who makes a machine hears of it
   const folder = savedFolder();
+  const ahead = () => (likeNode ? need("python.heap", "Python’s snapshot") : Promise.resolve(null));
+  const early = browserStore.empty().then((empty) => (empty ? ahead() : undefined));
+  early.catch(() => {}); // a normal start does without
   for (let hart = 0; hart < SPARE_HARTS; hart++) {
     const worker = startWorker("hart.mjs", `hart ${hart}`);
     worker.onerror = () => spare.splice(spare.indexOf(worker), 1); // the one that a machine starts then says why
@@ -252,6 +257,7 @@ async function start() {
     install: (fresh) => install(fresh, wheels),
     restore: (restored) => void unpackLater(restored, wheels).catch((error) => console.info("Tracebacks have no source lines.", error)),
     store: browserStore,
+    ahead: async () => (await early) ?? ahead(),
     print: (text, stream) => post({ type: "print", text, stream }),
     report: (step) => report(step, 0, 0), // "Python" gets its bytes from countingFetches
   });

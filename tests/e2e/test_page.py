@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext
 
+from hartwell.setup import paths
 from tests.e2e.tab import PythonError, Tab
 
 SHORTFALLS = [
@@ -36,9 +37,25 @@ def wait_for_snapshot(tab: Tab) -> None:
     )
 
 
-def test_second_start_is_from_the_snapshot(new_tab: Callable[..., Tab]) -> None:
+HEAP = "**/static/python.heap"
+
+
+def forget_snapshot(tab: Tab) -> None:
+    """As if nobody had been here: tests share a profile."""
+    tab.open("?boot=no")
+    wait_for_snapshot(tab)
+    tab.page.evaluate(
+        """() => navigator.storage.getDirectory().then(root => root.removeEntry("hartwell-python", { recursive: true }))"""
+    )
+
+
+@pytest.mark.parametrize("how", ["ahead", "normal"])
+def test_second_start_is_from_the_snapshot(new_tab: Callable[..., Tab], how: str) -> None:
     first, second = new_tab(), new_tab()
-    first.open("?boot=no")
+    forget_snapshot(first)
+    if how == "normal":
+        first.page.route(HEAP, lambda route: route.fulfill(body=b""))
+    assert first.open("?boot=no") == {"how": how}
     assert first.python("import sys; sys.version_info[0]") == 3
     wait_for_snapshot(first)
     first.page.close()
@@ -68,8 +85,21 @@ def test_a_damaged_snapshot_is_replaced(tab: Tab) -> None:
             }
         }"""
     )
+    assert tab.open("?boot=no") == {"how": "ahead"}
+    assert tab.python("6 * 7") == 42
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_memory_made_ahead_that_does_not_fit_is_left(tab: Tab, fits: bool) -> None:
+    """What is no memory of Python's is tried where its key says that it fits, and not else."""
+    forget_snapshot(tab)
+    key = (paths.STATIC / "python.heap").read_bytes()[-64:] if fits else b"0" * 64
+    tab.page.route(HEAP, lambda route: route.fulfill(body=bytes(1000) + key))
+    said: list[str] = []
+    tab.page.on("console", lambda message: said.append(message.text))
     assert tab.open("?boot=no") == {"how": "normal"}
     assert tab.python("6 * 7") == 42
+    assert any("made ahead did not load" in text for text in said) == fits
 
 
 def test_window_hartwell(tab: Tab) -> None:

@@ -16,6 +16,7 @@ from hartwell.setup import (
     build,
     builder,
     gdb_bridge,
+    heap,
     image,
     node,
     npm,
@@ -54,6 +55,7 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
         runner.run(step)
     runner.run(wheels.fetch_step())
     runner.run(wheels.step())
+    runner.run(heap.step())
     if tests:
         runner.run(venv.tests_step())
         runner.run(npm.checkers_step())
