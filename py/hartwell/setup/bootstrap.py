@@ -34,6 +34,7 @@ def build_initrd(files: dict[str, Path], modules: dict[str, Any]) -> bytes:
     tree = image.base_tree(files)
     for package, parts in TOOLS.items():
         image.add_parts(tree, files[package], parts)
+    tree.link("usr/sbin/modprobe", "../bin/busybox")
     tree.file("init", (image.GUEST / "build" / "init").read_bytes(), 0o755)
     image.add_modules(tree, modules, BUILD_MODULES)
     return tree.archive()

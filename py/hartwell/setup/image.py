@@ -71,10 +71,14 @@ _NOT = ("usr/bin/bashbug",)
 # Debian's layout: one /usr, whose sbin is apart; busybox's applets all go to bin.
 _LINKS = {
     "bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib",
-    "usr/bin/sh": "busybox", "usr/sbin/modprobe": "../bin/busybox",
+    "usr/bin/sh": "busybox",
     "usr/sbin/reboot": "poweroff", "usr/sbin/halt": "poweroff", "etc/mtab": "../proc/self/mounts",
+    # /usr/share/dev: what /dev has beside devices
+    **{f"usr/share/dev/{name}": target for name, target in (
+        ("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"))},
 }
-_FOLDERS = ("dev", "proc", "sys", "run", "mnt", "var/log", "usr/local/bin", "home")
+_FOLDERS = ("dev", "proc", "sys", "run", "mnt", "var/log", "usr/local/bin", "home",
+            "usr/share/dev/pts", "usr/share/dev/shm")
 
 
 def wanted_modules(text: str) -> dict[str, bool]:
