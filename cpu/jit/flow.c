@@ -228,15 +228,16 @@ static void note_use(const struct Region *r, const struct JitBlock *b, struct Us
         use->tight &= i->kind != KIND_CSR;
         use->used |= (uint32_t)i->reads | writes;
         use->loaded |= i->kind == KIND_LOAD ? writes : 0;
-        if (!writes || (i->i.op != OP_addi && i->i.op != OP_c_addi) || !i->i.rs1) {
+        int32_t moved;
+        uint32_t from = moved_from(i, &moved);
+        if (!writes || !from) {
             use->leaping |= writes;
             continue;
         }
-        int32_t moved = i->i.imm;
-        if (i->i.rs1 == i->i.rd)
-            moved = use->moved[i->i.rd] += moved;
+        if (from == i->i.rd)
+            moved = use->moved[from] += moved;
         use->leaping |= moved > STEPS || moved < -STEPS ? writes : 0;
-        use->from[i->i.rd] |= 1u << i->i.rs1;
+        use->from[i->i.rd] |= 1u << from;
     }
 }
 

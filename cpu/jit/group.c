@@ -61,9 +61,11 @@ static void follow(struct Value *value, const struct JitInsn *n, uint32_t k)
     for (uint32_t reads = (uint32_t)n->reads; reads; reads &= reads - 1)
         loaded |= value[__builtin_ctz(reads)].loaded;
     struct Value made = {(uint16_t)(VALUES_MADE + k), loaded, 0};
-    if ((n->i.op == OP_addi || n->i.op == OP_c_addi) && n->i.rs1) {
-        struct Value moved = value[n->i.rs1];
-        moved.offset += n->i.imm;
+    int32_t by;
+    uint32_t from = moved_from(n, &by);
+    if (from) {
+        struct Value moved = value[from];
+        moved.offset += by;
         if (moved.offset > -FARTHEST && moved.offset < FARTHEST)
             made = moved;
     }

@@ -108,7 +108,11 @@ void emit_insn(struct Emit *e, const struct JitInsn *n)
     case KIND_FP:
         emit_fp(e, n);
         break;
-    case KIND_CALL: /* a jump back, in the middle of two turns */
+    case KIND_CALL: /* what it leads to follows */
+        if (n->i.rd != 32) {
+            push_window(e, n->at + n->length);
+            set_x(e, n->i.rd);
+        }
         break;
     case KIND_FENCE:
         put(&e->out, W_ATOMIC);

@@ -274,6 +274,44 @@ static uint32_t edges_to(const struct Region *r, uint32_t number)
     return edges;
 }
 
+/* Block b's instructions, followed by those of `rest`; false when there is no room. */
+static bool append(struct Region *r, struct JitBlock *b, const struct JitBlock *rest)
+{
+    uint32_t count = b->count + rest->count;
+    if (count > REGION_INSNS || r->insn_count + count > REGION_INSNS + REGION_COPIES)
+        return false;
+    memcpy(r->insns + r->insn_count, r->insns + b->first, b->count * sizeof *r->insns);
+    memcpy(r->insns + r->insn_count + b->count, r->insns + rest->first, rest->count * sizeof *r->insns);
+    b->first = (uint16_t)r->insn_count;
+    b->count = (uint16_t)count;
+    b->reads |= rest->reads & ~b->writes;
+    b->writes |= rest->writes;
+    r->insn_count += count;
+    return true;
+}
+
+/* A block that always goes on to one that nothing else leads to is one with it. */
+static void join_next(struct Region *r, uint32_t number)
+{
+    struct JitBlock *b = &r->blocks[number];
+    while (b->end == END_FALL || b->end == END_JUMP || b->end == END_ENTER) {
+        uint32_t next = b->next[b->end == END_FALL];
+        if (next == NO_BLOCK || next == number || next == r->entry_block || edges_to(r, next) != 1)
+            return;
+        struct JitBlock *rest = &r->blocks[next];
+        if (rest->count == 0 || !append(r, b, rest))
+            return;
+        b->end = rest->end;
+        b->far = rest->far;
+        for (uint32_t k = 0; k < 2; k++) {
+            b->next[k] = rest->next[k];
+            b->next_at[k] = rest->next_at[k];
+            rest->next[k] = NO_BLOCK;
+        }
+        rest->end = END_FALL; /* nothing leads there */
+    }
+}
+
 /* A loop of two blocks, of which the first may leave and the second does
  * nothing but go back, becomes one: it is looked up ahead and unrolled then. */
 static void join_loop(struct Region *r, uint32_t number)
@@ -285,24 +323,17 @@ static void join_loop(struct Region *r, uint32_t number)
         if (b->next[k] == NO_BLOCK || b->next[k] == r->entry_block)
             continue;
         const struct JitBlock *rest = &r->blocks[b->next[k]];
-        uint32_t count = b->count + rest->count;
+        uint32_t middle = b->count - 1u;
         if ((rest->end != END_JUMP && rest->end != END_FALL) || rest->next[rest->end == END_JUMP ? 0 : 1] != number ||
-            r->insn_count + count > REGION_INSNS || edges_to(r, b->next[k]) != 1)
+            edges_to(r, b->next[k]) != 1 || !append(r, b, rest))
             continue;
-        memcpy(r->insns + r->insn_count, r->insns + b->first, b->count * sizeof *r->insns);
-        memcpy(r->insns + r->insn_count + b->count, r->insns + rest->first, rest->count * sizeof *r->insns);
-        b->middle = (uint16_t)(b->count - 1u);
-        b->first = (uint16_t)r->insn_count;
-        b->count = (uint16_t)count;
-        b->reads |= rest->reads & ~b->writes;
-        b->writes |= rest->writes;
+        b->middle = (uint16_t)middle;
         b->end = END_AGAIN;
         b->out_if = k == 1;
         b->far = k == 1 ? b->far : b->next_at[1];
         b->next[0] = b->next[1 - k];
         b->next[1] = (uint8_t)number;
         b->next_at[1] = r->insns[b->first].at;
-        r->insn_count += count;
         return;
     }
 }
@@ -325,6 +356,8 @@ bool region_find(struct Region *r, struct Hart *h, uint64_t pc)
     uint32_t own = r->insn_count;
     for (uint32_t k = 0; k < r->block_count && r->insn_count < own + TAKEN; k++)
         region_take_in(r, k);
+    for (uint32_t k = 0; k < r->block_count; k++)
+        join_next(r, k);
     for (uint32_t k = 0; k < r->block_count; k++)
         join_loop(r, k);
     sum_up(r);

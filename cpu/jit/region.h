@@ -18,6 +18,7 @@ extern const uint16_t op_facts[OP_COUNT];
 #define WINDOW_PAGES JIT_REGION_PAGES /* the entry's page is number 1 of these */
 #define WINDOW (WINDOW_PAGES * 4096)
 #define REGION_INSNS 400
+#define REGION_COPIES 300 /* instructions that are in two blocks, as one of them was made of two */
 #define REGION_BLOCKS 120
 #define NO_BLOCK 0xff
 #define SWITCH_TARGETS 64
@@ -76,7 +77,7 @@ struct Region {
     uint8_t block_at[WINDOW / 2];      /* + 1; of the function that is being looked at, as insn_at and leader */
     uint32_t insn_room;                /* how many may be added */
     uint8_t entry_block, found;        /* found: entry of the function that was added last */
-    struct JitInsn insns[REGION_INSNS];
+    struct JitInsn insns[REGION_INSNS + REGION_COPIES];
     uint32_t insn_count; /* those of a callee as often as it was taken in */
     struct JitBlock blocks[REGION_BLOCKS];
     uint32_t block_count;
@@ -128,6 +129,17 @@ static inline bool region_dominates(const struct Region *r, uint32_t a, uint32_t
     while (b > a)
         b = r->blocks[r->by_order[b]].dominator;
     return a == b;
+}
+
+/* The register that the instruction adds a constant to, for another; 0: it does something else. */
+static inline uint32_t moved_from(const struct JitInsn *n, int32_t *by)
+{
+    *by = 0;
+    if (n->i.op == OP_addi || n->i.op == OP_c_addi) {
+        *by = n->i.imm;
+        return n->i.rs1;
+    }
+    return (n->i.op == OP_add || n->i.op == OP_c_add) && n->i.rs1 == 0 ? (uint32_t)n->i.imm & 31 : 0;
 }
 
 /* May leave the region in the middle of the instruction, before it did anything. */
