@@ -74,7 +74,7 @@ static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_kno
                 emit_way_out(e, b, n, 0, b->out_if, step(e) + 1);
             else if (e->k + 1 < last && emit_zero_extension(e, n))
                 e->k++;
-            else
+            else if (!emit_rotation(e, n))
                 emit_insn(e, n);
             e->valid |= n->writes;
         }

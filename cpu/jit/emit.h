@@ -49,6 +49,7 @@ struct Group {
     bool store;
     bool loaded;       /* the value comes from memory */
     bool ahead;        /* looked up at the block's begin */
+    bool indexed;      /* they are anywhere between low and high: ahead or not at all */
     bool crosses;      /* lay in two pages too often: then each access looks by itself, the host address being 0 */
     uint8_t host;      /* local with the host address of `low`; 0: each access looks by itself */
     uint8_t page;      /* the remembered page, number + 1; 0: none */
@@ -188,11 +189,14 @@ void exit_slow_if(struct Emit *e);
 /* jit/insn.c: an instruction that doesn't end its block. */
 void emit_insn(struct Emit *e, const struct JitInsn *n);
 bool emit_zero_extension(struct Emit *e, const struct JitInsn *n); /* n and its successor, if together they are one */
+bool emit_rotation(struct Emit *e, const struct JitInsn *n);
 void emit_condition(struct Emit *e, const struct JitInsn *n);
 
-/* jit/group.c */
+/* jit/plan.c */
 void plan_pages(struct Emit *e);
 void plan_groups(struct Emit *e, const struct JitBlock *b);
+
+/* jit/group.c */
 void forget_pages(struct Emit *e); /* after a call, or where the tables of the TLB may be others */
 /* A loop's first block may look up what it can at its begin, in pages that
  * don't change while it turns: begin_turns() opens a loop around it, to which

@@ -40,6 +40,68 @@ bool emit_zero_extension(struct Emit *e, const struct JitInsn *n)
     return true;
 }
 
+/* The instruction of the block, before the one that is emitted, that register r
+ * comes from; NULL: it comes from elsewhere. */
+static const struct JitInsn *made_by(const struct Emit *e, uint32_t r)
+{
+    for (uint32_t k = e->k; k-- > 0;) {
+        const struct JitInsn *n = &e->r->insns[e->block->first + k];
+        if (n->writes >> r & 1)
+            return n;
+    }
+    return NULL;
+}
+
+/* By how many bits the instruction shifts to the left, or, as a negative number, to the right; 0: it doesn't. */
+static int32_t shift_of(const struct JitInsn *n, bool *wide)
+{
+    switch (n->i.op) {
+    case OP_slli: case OP_c_slli: *wide = true; return n->i.imm;
+    case OP_srli: case OP_c_srli: *wide = true; return -n->i.imm;
+    case OP_slliw: *wide = false; return n->i.imm;
+    case OP_srliw: *wide = false; return -n->i.imm;
+    default: return 0;
+    }
+}
+
+/* "or" of what one value's shifts to the left and to the right left of it: a
+ * rotation, which RV64 has only with Zbb and every engine's machine has. */
+bool emit_rotation(struct Emit *e, const struct JitInsn *n)
+{
+    uint32_t rs2 = (uint32_t)n->i.imm & 31;
+    if ((n->i.op != OP_or && n->i.op != OP_c_or) || n->i.rs1 == rs2 || n->i.rd == 32)
+        return false;
+    const struct JitInsn *a = made_by(e, n->i.rs1), *b = made_by(e, rs2);
+    if (!a || !b || a->i.rs1 != b->i.rs1 || !a->i.rs1)
+        return false;
+    bool wide = false, same = false;
+    int32_t left = shift_of(a, &wide), right = shift_of(b, &same);
+    uint32_t source = a->i.rs1;
+    const struct JitInsn *first = a < b ? a : b;
+    for (const struct JitInsn *k = first; k < n; k++)
+        if (k->writes >> source & 1)
+            return false;
+    if (left < right) {
+        int32_t swapped = left;
+        left = right;
+        right = swapped;
+    }
+    if (left <= 0 || right >= 0 || wide != same || left - right != (wide ? 64 : 32))
+        return false;
+    push_x(e, source);
+    if (wide) {
+        push64(e, (uint32_t)left);
+        op(e, 0x89); /* i64.rotl */
+    } else {
+        op(e, W_I32_WRAP);
+        push32(e, (uint32_t)left);
+        op(e, 0x77); /* i32.rotl */
+        op(e, W_I64_EXTEND_S);
+    }
+    set_x(e, n->i.rd);
+    return true;
+}
+
 /* By a helper, as far as nothing but the value changes; else the interpreter. */
 static void emit_csr(struct Emit *e, const struct JitInsn *n)
 {

@@ -8,7 +8,7 @@
  *   jit/emit.c     a region as a structured Wasm function; jit/end.c: ends of blocks
  *   jit/insn.c     an instruction as Wasm; jit/memory.c, jit/fp.c (and
  *                  jit/fp_state.c: what it asks of the hart): those kinds
- *   jit/group.c    which accesses share a look at the TLB
+ *   jit/plan.c     which accesses share a look at the TLB; jit/group.c: looks
  *   jit/wasm.h     bytes
  *   jit/help.c     what generated code calls
  *

@@ -242,6 +242,28 @@ def test_a_loop_that_is_entered_in_its_middle() -> None:
     {wild.HANDLER}""")
 
 
+def test_a_table_that_an_index_leads_into() -> None:
+    """Looked up at a turn's begin, where all that an index may reach lies in one page; now and then it isn't memory."""
+    assert_same_course(f"""
+        la t6, handler; csrw mtvec, t6; li s0, {wild.DATA}; li s4, {wild.DATA + 0x280}; li s5, {wild.NOWHERE}
+    main: li a3, 9; mv a2, s0; addi s2, s2, 1; andi a7, s2, 7; slli a7, a7, 9; add s1, s4, a7; bnez a7, again; mv s1, s5
+    again: lbu a4, 0(a2); addi a2, a2, 1; slli a4, a4, 2; add a4, a4, s1; lw a5, 8(a4); xor s3, s3, a5; add s3, s3, s2
+        andi a6, s3, 0x1f8; add a6, s1, a6; sd s3, -8(a6); addi s1, s1, 16; ld a5, 8(a6); add s3, s3, a5
+        addi a3, a3, -1; bnez a3, again; j main
+    {wild.HANDLER}""")
+
+
+def test_rotations_by_two_shifts() -> None:
+    """What is one, and what only looks like one."""
+    text = "li a0, 0x9e3779b97f4a7c15; main: mul a0, a0, a0; addi a0, a0, 7"
+    for k, (left, right) in enumerate((("slliw", "srliw"), ("slli", "srli"), ("slliw", "srli"), ("slli", "srliw"))):
+        for by, back in ((7, 25), (20, 44), (31, 1), (7, 24), (1, 31)):
+            back -= 32 if back > 31 and right == "srliw" else 0
+            text += f"; {left} a1, a0, {by}; {right} a2, a0, {back}; or a{3 + k}, a1, a2; add s2, s2, a{3 + k}; xor s3, s3, a1"
+            text += f"; {right} a1, a0, {back}; {left} a0, a0, {by}; or a0, a1, a0; add s4, s4, a0"
+    assert_same_course(f"{text}; j main")
+
+
 def test_an_index_of_32_bits() -> None:
     """The two shifts that extend one are done as one; nothing else is."""
     shifts = "; ".join(f"slli {rd}, {rs}, {left}; srli {rd}, {rd}, {right}" for rd, rs, left, right in (

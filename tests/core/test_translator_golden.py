@@ -34,6 +34,8 @@ SNIPPETS = {
     "diamond": "beq a0, a1, one; addi a2, a2, 1; j two; one: addi a2, a2, 2; two: xor a3, a2, a0; ret",
     "call": "addi sp, sp, -16; call leaf; addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",
     "indirect": "la a5, leaf; jalr ra, 0(a5); addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",
+    "table": "again: lbu a2, 0(s0); slli a2, a2, 2; add a2, a2, a1; lw a4, 0(a2); addi s0, s0, 1; bnez a4, again; ret",
+    "rotate": "slliw a2, a1, 7; srliw a3, a1, 25; or a2, a2, a3; ret",
     "index": "slli a1, a0, 32; srli a1, a1, 30; ret",
     "atomic": "amoadd.w a0, a1, (s0); lr.d a2, (s0); sc.d a3, a1, (s0); fence 0xff; ret",
     "double": "fld fa0, 0(s0); fadd.d fa1, fa0, fa2, 7; fmul.d fa2, fa1, fa1, 0; fsd fa2, 8(s0); ret",
