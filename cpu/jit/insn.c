@@ -102,6 +102,30 @@ bool emit_rotation(struct Emit *e, const struct JitInsn *n)
     return true;
 }
 
+/* Shifts of words by a constant, in 64 bits: the engine truncates before it
+ * shifts 32, and extends behind it. */
+static bool emit_word_shift(struct Emit *e, const struct Insn *i)
+{
+    uint32_t by = (uint32_t)i->imm & 31;
+    if (i->op == OP_srliw && by) { /* never negative */
+        push_x(e, i->rs1);
+        op(e, W_I32_WRAP);
+        push32(e, by);
+        op(e, W_I32_SHR_U);
+        op(e, W_I64_EXTEND_U);
+    } else if (i->op == OP_slliw || i->op == OP_sraiw) {
+        push_x(e, i->rs1);
+        push64(e, i->op == OP_slliw ? 32 + by : 32);
+        op(e, W_I64_SHL);
+        push64(e, i->op == OP_slliw ? 32 : 32 + by);
+        op(e, W_I64_SHR_S);
+    } else {
+        return false;
+    }
+    set_x(e, i->rd);
+    return true;
+}
+
 /* By a helper, as far as nothing but the value changes; else the interpreter. */
 static void emit_csr(struct Emit *e, const struct JitInsn *n)
 {
@@ -151,7 +175,8 @@ void emit_insn(struct Emit *e, const struct JitInsn *n)
     case KIND_ASSIGN:
         if (!(n->writes >> 32) && n->i.rd == 32 && op_facts[n->i.op] & X_RD && !(op_facts[n->i.op] & F_RS1))
             break; /* x0: a hint */
-        emit_assignment(e, &n->i);
+        if (!emit_word_shift(e, &n->i))
+            emit_assignment(e, &n->i);
         break;
     case KIND_LOAD:
     case KIND_FLOAD:
