@@ -283,7 +283,7 @@ static void mark_loop(struct Region *r, uint32_t head)
 /* A block that branches to itself is a loop of its own; the others that it begins lie around that. */
 static void mark_itself(struct Region *r, struct JitBlock *b, uint32_t *room)
 {
-    uint32_t turns = b->count <= 8 ? 4 : b->count <= 20 ? 2 : 1;
+    uint32_t turns = b->count <= 14 ? 4 : b->count <= 34 ? 2 : 1;
     struct Use use = {.tight = true};
     note_use(r, b, &use);
     set_use(b, &use);
