@@ -29,7 +29,7 @@ def whole_suite() -> str:
 
 
 def from_suite(suite: str) -> str:
-    """The guest's command that makes apt know it.  A mirror that stands still has
-    lists that are whole and too old."""
-    change = "" if suite == SUITES[0] else f"sed -i 's/^Suites:.*/Suites: {suite}/' /etc/apt/sources.list.d/debian.sources; "
-    return f"{change}apt-get -q -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none update"
+    """The guest's command that makes apt know it, and no other: what updates it
+    (trixie-updates) may be under way.  A mirror that stands still has lists that are whole and too old."""
+    change = f"sed -i 's/^Suites:.*/Suites: {suite}/' /etc/apt/sources.list.d/debian.sources"
+    return f"{change}; apt-get -q -o Acquire::Check-Valid-Until=false -o Acquire::Languages=none update"
