@@ -102,19 +102,23 @@ class _Serial(ABC):
 class Qemu(_Serial):
     """qemu-system-riscv64 with the devices that Hartwell has."""
 
-    def __init__(self, harts: int = 1, initrd: Path | None = None, append: str = "", disk: str | None = None) -> None:
+    def __init__(
+        self, harts: int = 1, initrd: Path | None = None, append: str = "", disk: str | None = None,
+        folder: Path = prepare.IMAGE,
+    ) -> None:
+        """`folder`: the image's.  What is written to `disk` goes with the process."""
         self.name = "qemu"
-        image = json.loads((prepare.IMAGE / "image.json").read_text())
+        image = json.loads((folder / "image.json").read_text())
         command = [
             "qemu-system-riscv64", "-M", "virt", "-m", "512M", "-smp", str(harts), "-display", "none", "-no-reboot",
-            "-bios", str(paths.STATIC / "firmware" / "fw_dynamic.bin"), "-kernel", str(prepare.unpacked_kernel()),
+            "-bios", str(paths.STATIC / "firmware" / "fw_dynamic.bin"), "-kernel", str(prepare.unpacked_kernel(folder)),
             "-initrd", str(initrd or prepare.FOLDER / "initrd"), "-append", f"{image['append']} {append}".strip(),
             "-global", "virtio-mmio.force-legacy=false", "-serial", "null", "-monitor", "none",
             "-chardev", "stdio,id=c", "-device", "virtio-serial-device", "-device", "virtconsole,chardev=c",
             "-device", "virtio-rng-device",
         ]
         if disk is not None:
-            command += ["-drive", f"file={disk},format=raw,if=none,id=d", "-device", "virtio-blk-device,drive=d"]
+            command += ["-drive", f"file={disk},format=raw,if=none,id=d,snapshot=on", "-device", "virtio-blk-device,drive=d"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert self._process.stdout is not None
         self._file = self._process.stdout.fileno()
@@ -128,9 +132,9 @@ class Qemu(_Serial):
         self.wait_for_prompt()
         self.run("stty -echo; PS1=")
 
-    def wait_for_prompt(self) -> None:
+    def wait_for_prompt(self, prompt: str = PROMPT) -> None:
         """The first one, after the boot."""
-        self._wait(PROMPT, BOOT_SECONDS)
+        self._wait(prompt, BOOT_SECONDS)
 
     def _send(self, text: str) -> None:
         assert self._process.stdin is not None
@@ -216,10 +220,10 @@ class V86(_Serial):
 
 
 @contextmanager
-def served(*arguments: str) -> Iterator[str]:
-    """The address of a `serve.py` of this checkout."""
+def served(*arguments: str, image: str = "shell") -> Iterator[str]:
+    """The address of a `serve.py` of this checkout, whose pages have `image`."""
     command = [sys.executable, str(paths.ROOT / "serve.py"), "--port", "0", "--no-open", *arguments]
-    environment = {"HARTWELL_IMAGE": "shell", **os.environ}
+    environment = {**os.environ, "HARTWELL_IMAGE": image}
     process = subprocess.Popen(command, cwd=paths.ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

@@ -209,11 +209,11 @@ def _v86(text: bytes, say: Callable[[str], None]) -> None:
     (folder / "index.html").write_text(_PAGE)
 
 
-def unpacked_kernel() -> Path:
-    """The image's kernel as a plain Image."""
-    source = IMAGE / "Image"
+def unpacked_kernel(folder: Path = IMAGE) -> Path:
+    """An image's kernel as a plain Image."""
+    source = folder / "Image"
     if source.read_bytes()[:2] != b"\x1f\x8b":
         return source
-    target = FOLDER / "Image"
+    target = FOLDER / f"Image-{folder.name}"
     target.write_bytes(gzip.decompress(source.read_bytes()))
     return target

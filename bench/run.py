@@ -1,4 +1,4 @@
-"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, stores, debug, io (default: all), soak."""
+"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, stores, debug, io (default), debian, soak."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "debug", "io", "soak")
+NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "debug", "io", "debian", "soak")
 
 
 def main() -> int:
@@ -45,7 +45,7 @@ def main() -> int:
         return 1
     for peer, why in missing.items():
         say(f"{peer} is left out: {why}")
-    for name in options.names or NAMES[:-1]:
+    for name in options.names or NAMES[:-2]:
         say(f"--- {name}")
         importlib.import_module(f"bench.{name}").run(options, dict(missing))
     return 0
