@@ -19,7 +19,11 @@ import { StorageClient } from "./storage/client.mjs";
 
 const UNPACK_MS = 3000;
 const SPARE_HARTS = 1; // as images have that say nothing; a worker that nobody takes costs 10 MB
-const STATIC = new URL("static/", new URL(".", location.href));
+/** The page's own code and what it is built on: where this module is, below a path that names its version. */
+const CODE = new URL("static/", location.href);
+/** Images, snapshots and what serve.py says: at the same address in every version. */
+const SITE = new URL(location.pathname.replace(/(v\/[0-9a-f]+\/)?[^/]*$/, ""), location.href);
+const STATIC = new URL("static/", SITE);
 
 /**
  * @param {any} message
@@ -38,7 +42,7 @@ const report = (what, loaded, total) => post({ type: "progress", what, loaded, t
  * @param {import("./blob.mjs").Report} tell
  */
 async function need(name, what, tell = report) {
-  const bytes = await download(new URL(name, STATIC), what, tell);
+  const bytes = await download(new URL(name, CODE), what, tell);
   if (!bytes) throw new Error(`static/${name} is missing; run \`python3 serve.py\` once more, it builds what is absent`);
   return bytes;
 }
@@ -48,10 +52,14 @@ let cpu;
 
 /** @returns {Promise<Cpu>} */
 function loadCpu() {
-  cpu ??= need("cpu.wasm", "processor").then(async (bytes) => ({
-    bytes,
-    module: await WebAssembly.compile(/** @type {BufferSource} */ (bytes)),
-  }));
+  cpu ??= (async () => {
+    // From the response itself: an engine keeps the code that it makes of it for the next visit.
+    const response = await fetch(new URL("cpu.wasm", CODE));
+    if (!response.ok) throw new Error(`static/cpu.wasm: the server answered ${response.status}; run \`python3 serve.py\` once more`);
+    const copy = response.clone();
+    const [module, bytes] = await Promise.all([WebAssembly.compileStreaming(response), copy.arrayBuffer()]);
+    return { bytes: new Uint8Array(bytes), module };
+  })();
   cpu.catch(() => (cpu = undefined));
   return cpu;
 }
@@ -99,19 +107,19 @@ const asked = [];
 /** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
 const host = {
   name: "browser",
-  store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: STATIC.href }),
+  store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: CODE.href }),
   /** @param {string} plan JSON of core.mjs's Plan */
   create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
   /** Where serve.py has Debian's archive. */
-  mirror: new URL("mirror/", new URL(".", location.href)).href,
+  mirror: new URL("mirror/", SITE).href,
   request,
   /** Where serve.py's relay to the internet is. */
-  relay: new URL("ws/network", new URL(".", location.href)).href.replace(/^http/, "ws"),
+  relay: new URL("ws/network", SITE).href.replace(/^http/, "ws"),
   /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
   network: (core, json, heard) =>
     startNetwork((listen) => spawnWorker("network/worker.mjs", listen, "network"), core.module, core, json, heard),
   /** @type {(port: number, connect: any) => Promise<number>} gdb's port, by way of serve.py */
-  gdb: (port, connect) => bridge(new URL("ws/gdb", new URL(".", location.href)), port, connect),
+  gdb: (port, connect) => bridge(new URL("ws/gdb", SITE), port, connect),
   /** @param {string} source a name below static/, or a URL */
   fetch: async (source) => {
     const url = /^[a-z]+:\/\//i.test(source) ? new URL(source) : new URL(source, STATIC);
@@ -163,7 +171,7 @@ const loadWheel = (name) => need(`wheels/${name}`, name, () => {});
 async function listWheels() {
   /** @type {Record<string, string>} */
   const digests = JSON.parse(new TextDecoder().decode(await loadWheel("wheels.json")));
-  return Object.entries(digests).map(([name, digest]) => ({ name, digest, url: new URL(`wheels/${name}`, STATIC).href }));
+  return Object.entries(digests).map(([name, digest]) => ({ name, digest, url: new URL(`wheels/${name}`, CODE).href }));
 }
 
 /**
@@ -233,7 +241,7 @@ async function install(pyodide, wheels) {
 }
 
 async function start() {
-  const indexURL = new URL("pyodide/", STATIC).href;
+  const indexURL = new URL("pyodide/", CODE).href;
   // While Python comes: a visit begins with a look at what sleeps here, and with a machine.
   host.store.start();
   loadCpu().catch(() => {}); // who makes a machine hears of it

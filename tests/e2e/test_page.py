@@ -71,6 +71,19 @@ def test_second_start_is_from_the_snapshot(new_tab: Callable[..., Tab], how: str
     second.page.close()
 
 
+def test_a_second_visit_fetches_nothing_that_it_has(new_tab: Callable[..., Tab]) -> None:
+    first, second = new_tab(), new_tab()
+    first.open("?boot=no")
+    first.page.close()
+    second.open("?boot=no")
+    fetched = second.page.evaluate(
+        """() => performance.getEntriesByType("resource")
+            .filter(({ transferSize }) => transferSize > 0).map(({ name }) => name)"""
+    )
+    assert [name for name in fetched if "/v/" in name and "preparing.json" not in name] == []
+    second.page.close()
+
+
 def test_a_damaged_snapshot_is_replaced(tab: Tab) -> None:
     tab.open("?boot=no")
     wait_for_snapshot(tab)

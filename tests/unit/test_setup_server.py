@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -100,6 +101,46 @@ def test_no_other_file_is_given(server: Server, path: str) -> None:
     assert answer.status == 404
     assert b"secret" not in answer.body
     assert b"root:" not in answer.body
+
+
+def test_code_is_kept_for_ever_below_the_path_of_its_version(tmp_path: Path) -> None:
+    files = {
+        "web/index.html": b"<head><p>page", "web/main.mjs": b"1;", "static/cpu.wasm": b"cpu", "static/wheels/a.whl": b"PK",
+        "static/images/disk": b"disk", "static/snapshots/one.hartwell": b"one",
+    }
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+
+    def base(server: Server) -> str:
+        page = ask(server, "/?harts=2")
+        assert page.headers["Cache-Control"] == "no-cache"
+        assert ask(server, "/", If_None_Match=page.headers["ETag"]).status == 304
+        assert int(page.headers["Content-Length"]) == len(page.body)
+        found = re.fullmatch(r'<head>\s*<base href="(v/[0-9a-f]{16}/)" /><p>page', page.body.decode())
+        assert found
+        return "/" + found[1]
+
+    with Server(port=0, web=tmp_path / "web", static=tmp_path / "static") as server:
+        threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+        first = base(server)
+        for path, lasts in [
+            ("main.mjs", True), ("static/cpu.wasm", True), ("static/wheels/a.whl", True),
+            ("static/images/disk", False), ("static/snapshots/one.hartwell", False), ("absent.mjs", False),
+        ]:
+            assert ("immutable" in ask(server, first + path).headers["Cache-Control"]) == lasts, path
+            assert ask(server, "/" + path).headers["Cache-Control"] == "no-cache"
+        (tmp_path / "static/images/disk").write_bytes(b"another disk")
+        assert base(server) == first
+        (tmp_path / "web/main.mjs").write_bytes(b"two;")
+        second = base(server)
+        assert second != first
+        # A page of before goes on, and what it gets now is not kept for what it was.
+        old, new = ask(server, first + "main.mjs"), ask(server, second + "main.mjs")
+        assert (old.body, old.headers["Cache-Control"]) == (b"two;", "no-cache")
+        assert (new.body, "immutable" in new.headers["Cache-Control"]) == (b"two;", True)
+        assert ask(server, second + "../secret").status == 404
+        server.shutdown()
 
 
 def test_a_file_that_did_not_change_is_not_sent_again(server: Server) -> None:

@@ -30,6 +30,7 @@ const DROPS = ["store", "drops"];
  * @typedef {object} Source where chunks come from: a store, or a file of a snapshot (pack.mjs)
  * @property {string} name for messages
  * @property {(keys: string[]) => Promise<(Uint8Array | undefined)[]>} get
+ * @property {boolean} [far] every call of get costs a request over a network
  */
 
 /**

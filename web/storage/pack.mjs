@@ -40,9 +40,10 @@ const BATCH = 64;
  *
  * @param {ReadAt} read
  * @param {string} name for messages
+ * @param {boolean} [far] it is read over a network
  * @returns {Promise<Pack>}
  */
-export async function openPack(read, name) {
+export async function openPack(read, name, far = false) {
   const bad = (/** @type {string} */ what) => new StorageError("SnapshotCorrupt", `${name}: ${what}`);
   const head = await read(0, HEADER);
   const view = new DataView(head.buffer, head.byteOffset, head.length);
@@ -93,7 +94,7 @@ export async function openPack(read, name) {
     return frames;
   }
 
-  return { text: new TextDecoder().decode(body.subarray(0, manifest)), keys: [...places.keys()], source: { name, get } };
+  return { text: new TextDecoder().decode(body.subarray(0, manifest)), keys: [...places.keys()], source: { name, get, far } };
 }
 
 /**

@@ -66,10 +66,11 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
   while (left.size) {
     let batch = waitedFor();
     touched.push(...batch);
-    if (!batch.length) {
+    // From afar a request costs as much as a dozen chunks: what comes next comes along.
+    if (!batch.length || source.far) {
       while (batch.length < BEHIND && next < queue.length) {
         const chunk = queue[next++];
-        if (left.has(chunk)) batch.push(chunk);
+        if (left.has(chunk) && !batch.includes(chunk)) batch.push(chunk);
       }
     }
     const names = new Uint8Array(DIGEST * batch.length);

@@ -74,10 +74,13 @@ function diskOf(machine, index) {
   return disk;
 }
 
+/** @param {string} file */
+const isUrl = (file) => /^https?:/.test(file);
+
 /** @param {string | Blob} file a URL, a path in Node, or a file that a person chose */
 async function reader(file) {
   if (typeof file !== "string") return readBlob(file);
-  if (inBrowser || /^https?:/.test(file)) return readUrl(file);
+  if (inBrowser || isUrl(file)) return readUrl(file);
   return (await import("../node/files.mjs")).readFileAt(file);
 }
 
@@ -100,7 +103,8 @@ const operations = {
   },
   stream: (keeper, message) => stream(keeper, sourceOf(keeper, message.pack), message),
   openPack: async (_, { file }) => {
-    const pack = await openPack(await reader(file), typeof file === "string" ? file : file.name ?? "the file");
+    const [name, far] = typeof file === "string" ? [file, inBrowser || isUrl(file)] : [file.name ?? "the file", false];
+    const pack = await openPack(await reader(file), name, far);
     packs.set(nextPack, pack);
     return { pack: nextPack++, text: pack.text };
   },

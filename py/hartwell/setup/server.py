@@ -9,7 +9,9 @@ point here (DNS rebinding).
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import ipaddress
 import json
 import os
@@ -17,7 +19,9 @@ import re
 import secrets
 import socket
 import socketserver
+import stat
 import sys
+import time
 import urllib.parse
 import webbrowser
 from collections.abc import Callable
@@ -57,6 +61,29 @@ TYPES = {
     ".png": "image/png",
     ".txt": "text/plain; charset=utf-8",
 }
+
+
+# What a page is made of, and nobody writes to while it is open, below a path that changes with any of it:
+# kept for ever, and not asked for again.
+_CODE = re.compile(r"(?!static/|ws/|mirror/).+|static/(cpu\.wasm|python\.heap|(pyodide|wheels|xterm|zstd)/.+)")
+_VERSIONED = re.compile(r"/v/([0-9a-f]{16})(/.*)")
+_LASTING = {"Cache-Control": "max-age=31536000, immutable"}
+
+
+def version_of(web: Path, static: Path) -> str:
+    """Another one whenever a file of the page's code is another."""
+    whole = hashlib.sha256()
+    for root, prefix in ((web, ""), (static, "static/")):
+        folders = [root] if root == web else [root / name for name in ("pyodide", "wheels", "xterm", "zstd")]
+        files = [path for folder in folders for path in folder.rglob("*")]
+        files += [] if root == web else [root / "cpu.wasm", root / "python.heap"]
+        for path in sorted(files):
+            with contextlib.suppress(OSError):
+                facts = path.stat()
+                if stat.S_ISREG(facts.st_mode):
+                    name = prefix + path.relative_to(root).as_posix()
+                    whole.update(f"{name}\0{facts.st_mtime_ns}\0{facts.st_size}\n".encode())
+    return whole.hexdigest()[:16]
 
 
 class BadRange(Exception):
@@ -121,6 +148,7 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_GET  # for guests' servers
 
     def _answer(self, with_body: bool) -> None:
+        lasting = False
         if not self.server.knows(self.headers.get("Host", "")):
             self._say(HTTPStatus.MISDIRECTED_REQUEST, "This server answers to the address that serve.py printed only.\n")
             return
@@ -128,6 +156,9 @@ class Handler(BaseHTTPRequestHandler):
         if guest := guests.HOST.fullmatch(host_of(self.headers.get("Host", ""))):
             self._ask_guest(int(guest[1]), guest[2])
             return
+        if versioned := _VERSIONED.fullmatch(self.path):
+            self.path = versioned[2]
+            lasting = _CODE.fullmatch(self.path[1:].split("?")[0]) is not None and versioned[1] == self.server.version(1.0)
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self._open_websocket()
             return
@@ -150,7 +181,22 @@ class Handler(BaseHTTPRequestHandler):
             return
         assert file is not None
         with opened:
-            self._give(opened, file.suffix.lower(), with_body)
+            if file == self.server.web.resolve() / "index.html" and not versioned:
+                self._give_page(opened.read(), with_body)
+            else:
+                self._give(opened, file.suffix.lower(), with_body, _LASTING if lasting else {})
+
+    def _give_page(self, text: bytes, with_body: bool) -> None:
+        """The page itself, which says below which path its code is."""
+        base = f'<base href="v/{self.server.version()}/" />'.encode()
+        text = text.replace(b"<head>", b"<head>\n    " + base, 1)
+        headers = {"ETag": f'"{hashlib.sha256(text).hexdigest()[:32]}"', "Content-Type": TYPES[".html"]}
+        if headers["ETag"] in self.headers.get("If-None-Match", ""):
+            self._head(HTTPStatus.NOT_MODIFIED, headers)
+            return
+        self._head(HTTPStatus.OK, {**headers, "Content-Length": str(len(text))})
+        if with_body:
+            self.wfile.write(text)
 
     def _open_websocket(self) -> None:
         """Hands the connection to an endpoint, or says why not."""
@@ -212,10 +258,10 @@ class Handler(BaseHTTPRequestHandler):
         except SetupError as error:
             self._say(HTTPStatus.BAD_GATEWAY, f"{error}\n")
 
-    def _give(self, file: BinaryIO, suffix: str, with_body: bool) -> None:
+    def _give(self, file: BinaryIO, suffix: str, with_body: bool, more: dict[str, str]) -> None:
         facts = os.fstat(file.fileno())
         tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-        headers = {"ETag": tag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True), "Accept-Ranges": "bytes"}
+        headers = {"ETag": tag, "Last-Modified": formatdate(facts.st_mtime, usegmt=True), "Accept-Ranges": "bytes", **more}
         asked = self.headers.get("If-None-Match", "")
         if asked.strip() == "*" or tag in (word.strip().removeprefix("W/") for word in asked.split(",")):
             self._head(HTTPStatus.NOT_MODIFIED, headers)
@@ -295,6 +341,7 @@ class Server(socketserver.ThreadingTCPServer):
         """What is said anew each time, as JSON, by path; before files."""
         self.token = secrets.token_urlsafe(16)
         """What programs that are no browsers show to get a WebSocket."""
+        self._version = (0.0, "")
         self.host = host.strip("[]")
         chosen = DEFAULT_PORT if port is None else port
         if not 0 <= chosen <= 65535:
@@ -309,6 +356,14 @@ class Server(socketserver.ThreadingTCPServer):
         except OSError as error:
             raise SetupError(_refused(error, host, chosen)) from error
         self.port: int = self.server_address[1]
+
+    def version(self, age: float = 0.0) -> str:
+        """Of the page's code, as it was at most `age` seconds ago."""
+        known, text = self._version
+        if not text or time.monotonic() - known > age:
+            text = version_of(self.web, self.static)
+            self._version = (time.monotonic(), text)
+        return text
 
     def url(self) -> str:
         """The address to open."""
