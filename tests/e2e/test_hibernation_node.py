@@ -246,3 +246,24 @@ def test_a_pause_while_it_is_saved_stays_one(tmp_path: Path) -> None:
         "paused before": "paused", "paused in it": "paused", "resumed in it": "running", "as it was": "running",
         "stood": [0, 0], "works": "yes\n",
     }
+
+
+LEARNS = PRELUDE + """
+machine = await Machine.boot(show=False)
+await machine.console.expect(r"# $", timeout=200)
+await machine.hibernate("desk")
+for learn in (0, 2):
+    platform.current().store.learn_seconds = learn
+    copy = await Machine.wake("desk", fork=True, show=False)
+    told[f"works {learn}"] = (await copy.run("ls / >/dev/null; echo yes", timeout=120)).stdout
+    await asyncio.wait([copy._saver.stream])
+    told[f"touched {learn}"] = len(copy._saver.order)
+    await copy.close()
+""" + END
+
+
+def test_what_a_wake_touches_is_learnt(tmp_path: Path) -> None:
+    """Where memory comes by itself few of its chunks are waited for; all that are touched, where it does not."""
+    told = run_in_node(LEARNS, tmp_path)
+    assert (told["works 0"], told["works 2"]) == ("yes\n", "yes\n")
+    assert told["touched 2"] > told["touched 0"]

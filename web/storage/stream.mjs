@@ -21,6 +21,7 @@ import { CHUNK, DIGEST } from "./store.mjs";
  * @property {number} waiters how many of those
  * @property {number} control word that says what the machine is to do
  * @property {number} stop in it: it ends
+ * @property {number} learnMs for so long only what is waited for comes, so that all of it is noted
  */
 
 const PAGE = 4096;
@@ -63,9 +64,14 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
     Atomics.notify(words, places.absent >> 2);
   }
 
+  const learned = performance.now() + places.learnMs;
   while (left.size) {
     let batch = waitedFor();
     touched.push(...batch);
+    if (!batch.length && performance.now() < learned) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      continue;
+    }
     // From afar a request costs as much as a dozen chunks: what comes next comes along.
     if (!batch.length || source.far) {
       while (batch.length < BEHIND && next < queue.length) {

@@ -35,6 +35,7 @@ class JavaScriptStore:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        self.learn_seconds = 0.0
 
     async def save(
         self, core: Core, ranges: Sequence[Range], *, captured: Callable[[], None] | None = None,
@@ -100,6 +101,7 @@ class JavaScriptStore:
             "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
             "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
             "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
+            "learnMs": self.learn_seconds * 1000,
         }
         touched = await done(
             self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places), pack)

@@ -73,6 +73,9 @@ class Room:
 class Store(Protocol):
     """Errors: StorageFull, StorageFailed, SnapshotCorrupt (a chunk is missing, or not what its name says)."""
 
+    learn_seconds: float
+    """How long a lazy wake takes note of what a guest touches before the rest comes: see `stream`."""
+
     async def save(
         self, core: Core, ranges: Sequence[Range], *, captured: Callable[[], None] | None = None,
         disks: int = 0, report: Report | None = None,
@@ -95,7 +98,8 @@ class Store(Protocol):
     ) -> list[int]:
         """Fills chunks of guest RAM while the machine runs: those that a thread
         waits for at once, then `order`, then the rest.  `chunks_absent`
-        was called before.  The chunks that were waited for, in their order.
+        was called before.  The chunks that were waited for, in their order; in the
+        first `learn_seconds` nothing else comes, so those are all that were touched.
         """
 
     async def open_pack(self, file: Any) -> tuple[int, str]:

@@ -30,17 +30,22 @@ SECONDS = 900
 
 # With the page's devices: its share, and a card for its relay, whose cable comes in when the machine wakes there.  Not
 # before all of the guest is up; a systemd says so itself.
-# Asleep, awake and asleep again: the second time it is known which memory a wake touches first.
+# Asleep, awake and asleep again: the second time it is known which memory a wake touches first, and a first command.
 SCRIPT = """
-import asyncio
+import asyncio, contextlib
+import hartwell.platform
+from hartwell.errors import HartwellError
 machine = await Machine.boot({name!r}, show=False, network="relay")
 await machine.console.expect(r"(login:|[#$]) $", timeout={seconds})
 await machine.run({up!r}, timeout={seconds})
 await asyncio.sleep(2)
 await machine.hibernate({name!r})
+hartwell.platform.current().store.learn_seconds = 3
 machine = await Machine.wake({name!r}, show=False)
 machine.console.write("\\r")
-await asyncio.sleep(2)
+with contextlib.suppress(HartwellError):
+    await machine.run("ls / >/dev/null", timeout=60)
+await asyncio.wait([machine._saver.stream])
 await machine.hibernate()
 await Machine.export_snapshot({name!r}, {file!r})
 """
@@ -62,7 +67,7 @@ def step(name: str) -> Step:
     facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     package = Path(__file__).resolve().parents[1]
     key = digest(
-        "preboot 3", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
+        "preboot 4", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
         digest_files([*build.CPU.rglob("*.c"), *build.CPU.rglob("*.h")], paths.ROOT),
     )
     says = f"booting {name} once, for the page to wake"
