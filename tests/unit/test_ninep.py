@@ -103,6 +103,23 @@ async def test_names_are_made_moved_and_taken_away(client: Client, root: Path) -
     assert os.listdir(root / "made") == []
 
 
+async def test_hard_links_where_python_makes_none(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pyodide's os has no link: the guest is told, and does not wait."""
+    monkeypatch.delattr(os, "link")
+    await refused(client, "EOPNOTSUPP", "Tlink", dfid=0, fid=await client.walk("file"), name="again")
+
+
+async def test_a_folders_mistake_is_answered(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fid = await client.walk("file")
+    monkeypatch.setattr(OsFolder, "stat", lambda *_: None.missing)  # type: ignore[attr-defined]
+    await refused(client, "EIO", "Tgetattr", fid=fid, mask=0x7FF)
+    assert "AttributeError" in capsys.readouterr().err
+    monkeypatch.undo()
+    await client.ask("Tgetattr", fid=fid, mask=0x7FF)
+
+
 async def test_symbolic_links_are_the_clients_to_follow(client: Client) -> None:
     await client.ask("Tsymlink", fid=0, name="link", target="folder/inner", gid=0)
     assert (await client.ask("Treadlink", fid=await client.walk("link"))).target == "folder/inner"

@@ -101,6 +101,8 @@ class OsFolder:
         return os.readlink(self._place(path))
 
     async def link(self, path: Path, existing: Path) -> None:
+        if not hasattr(os, "link"):  # Pyodide's has none
+            raise Refused("EOPNOTSUPP", "hard links")
         os.link(self._place(existing), self._place(path), follow_symlinks=False)
 
     async def rename(self, old: Path, new: Path) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import stat
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -89,6 +90,9 @@ class Server:
             reply = encode("Rlerror", tag, ecode=NUMBERS["EINVAL"])
         except OSError as error:
             reply = encode("Rlerror", tag, ecode=of(error))
+        except Exception:  # noqa: BLE001 - a folder's mistake: who asked must not wait for ever
+            traceback.print_exc()
+            reply = encode("Rlerror", tag, ecode=NUMBERS["EIO"])
         finally:
             del self._pending[tag]
             done.set()
