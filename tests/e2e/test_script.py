@@ -8,12 +8,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def script(folder: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def script(folder: Path, text: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     """Runs a script's text to its end."""
     file = folder / "script.py"
     file.write_text(text)
     command = [str(ROOT / ".venv" / "bin" / "hartwell"), "script", str(file), *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
 
 
 def test_a_script_has_machine_arguments_and_await(tmp_path: Path) -> None:
@@ -41,3 +41,30 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
     command = [str(ROOT / ".venv" / "bin" / "hartwell"), "script", str(tmp_path / "absent.py")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and "absent.py" in done.stderr and "Traceback" not in done.stderr
+
+
+# Answers of some 100 KiB beside short ones, and lines longer than a pipe takes at once.
+SIDE_BY_SIDE = """
+import asyncio, hashlib
+machine = await Machine.boot(harts=2, show=False)
+await machine.console.expect(r"# $", timeout=200)
+
+async def asks(one):
+    wrong = []
+    for turn in range(6):
+        word, times = "%d-%d-" % (one, turn) + "x" * (one * 700), 1 if turn % 2 else 100_000 // (one * 700 + 8)
+        command = f"i=0; while [ $i -lt {times} ]; do echo {word}; i=$((i+1)); done; echo {word} >&2; exit {one + turn}"
+        found = await machine.run(command, timeout=300)
+        if (found.stdout, found.stderr, found.returncode) != ((word + "\\n") * times, word + "\\n", one + turn):
+            wrong.append((one, turn, found.stdout[:80], found.stderr[:80], found.returncode))
+    return wrong
+
+print([wrong for found in await asyncio.gather(*map(asks, range(1, 9))) for wrong in found])
+left = (await machine.run("sleep 2; ls /run/agent | grep -v ready; dmesg | grep -c agent")).stdout.split("\\n")
+print(all(name.startswith("49.") for name in left[:-2]), left[-2])
+"""
+
+
+def test_commands_side_by_side(tmp_path: Path) -> None:
+    done = script(tmp_path, SIDE_BY_SIDE, timeout=1000)
+    assert (done.returncode, done.stdout) == (0, "[]\nTrue 0\n"), done.stderr
