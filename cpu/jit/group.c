@@ -1,8 +1,5 @@
 /* Looks at the TLB that accesses share, and what loops remember of them, as jit/plan.c says.
  *
- * Within a block, accesses by the same value share one: `ld a0, 0(s0)`, then
- * `addi a1, s0, 8; sd a0, 8(a1)`.  In a loop that calls nothing, the answer is
- * kept from turn to turn, a page for each register that addresses are made of.
  * Nothing changes the TLB of a hart but itself, outside of regions, so what it
  * said holds until the region is left or calls another.
  */

@@ -62,9 +62,13 @@ async def asks(one):
 print([wrong for found in await asyncio.gather(*map(asks, range(1, 9))) for wrong in found])
 left = (await machine.run("sleep 2; ls /run/agent | grep -v ready; dmesg | grep -c agent")).stdout.split("\\n")
 print(all(name.startswith("49.") for name in left[:-2]), left[-2])
+machine.console.write("killall agent; sleep 3; echo a''gain\\n")  # init starts it again
+await machine.console.expect("again", timeout=60)
+print([(await machine.run(f"echo {turn}", timeout=60)).stdout for turn in range(5)])
 """
 
 
 def test_commands_side_by_side(tmp_path: Path) -> None:
     done = script(tmp_path, SIDE_BY_SIDE, timeout=1000)
-    assert (done.returncode, done.stdout) == (0, "[]\nTrue 0\n"), done.stderr
+    assert (done.returncode, done.stdout) == (
+        0, "[]\nTrue 0\n['0\\n', '1\\n', '2\\n', '3\\n', '4\\n']\n"), done.stderr
