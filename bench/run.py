@@ -1,4 +1,4 @@
-"""hartwell bench [NAMES]: boot, mips, memory, kernels, real, harts, hibernation, stores, debug, io (default), debian, soak."""
+"""hartwell bench [NAMES]: all of boot, mips ... io, or those named; debian and soak only by name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "debug", "io", "debian", "soak")
+NAMES = ("boot", "mips", "memory", "kernels", "real", "harts", "hibernation", "stores", "share", "debug", "io", "debian", "soak")
 
 
 def main() -> int:
