@@ -29,7 +29,7 @@ import { instantiate } from "./instance.mjs";
  * A worker as its owner sees it, in a browser or in Node.
  *
  * @typedef {object} Thread
- * @property {(message: any) => void} post
+ * @property {(message: any, transfer?: Transferable[]) => void} post
  * @property {() => void} terminate
  */
 
@@ -81,6 +81,8 @@ export async function createCore(cpu, plan, spawn) {
     module: cpu.module,
     /** The C stack of the storage worker's instance. */
     storagePlace: stackOf(plan, plan.supervisorThread + 1),
+    /** That of the worker of terminal.mjs. */
+    terminalPlace: stackOf(plan, plan.supervisorThread + 2),
     call,
     /** A view of the machine's bytes, for Python's assign() and to_bytes(). */
     view: range,

@@ -14,7 +14,7 @@ import "./preparing.mjs";
 import "./progress.mjs";
 import "./status.mjs";
 
-import { parseOptions, pythonCall } from "./options.mjs";
+import { arrives, parseOptions, pythonCall } from "./options.mjs";
 import { DebugPanel } from "./panels/debug.mjs";
 import { FilesPanel } from "./panels/files.mjs";
 import { HartsPanel } from "./panels/harts.mjs";
@@ -146,8 +146,7 @@ function start() {
     notice.show({ title: /** @type {Error} */ (error).message });
   }
   controls.bootCall = `machine = await ${pythonCall("Machine.boot", options.machine)}`;
-  const chosen = options.cold || Object.keys(options.machine).length > 0;
-  const firstCall = chosen ? controls.bootCall : "machine = await Machine.arrive()";
+  const firstCall = arrives(location.search) ? "machine = await Machine.arrive()" : controls.bootCall;
   controls.addEventListener("call", (event) => {
     consoleElement.focus();
     void act(supervisor, /** @type {CustomEvent} */ (event).detail);
@@ -177,8 +176,9 @@ function start() {
     void act(supervisor, call);
   });
   supervisor.ready.then(
-    () => {
+    ({ adopted }) => {
       saveAs(supervisor);
+      if (adopted) return; // it runs already
       if (options.boot) void act(supervisor, firstCall);
       else if (state.state === "loading") show({ ...state, state: "stopped" });
     },

@@ -46,6 +46,19 @@ export function parseOptions(search) {
 }
 
 /**
+ * Does the page begin with `Machine.arrive`?
+ * @param {string} search location.search
+ */
+export function arrives(search) {
+  try {
+    const { boot, cold, machine } = parseOptions(search);
+    return boot && !cold && Object.keys(machine).length === 0;
+  } catch {
+    return false;
+  }
+}
+
+/**
  * A Python call as text, e.g. `Machine.boot(image="debian", harts=2)`.
  *
  * @param {string} name

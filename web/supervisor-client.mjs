@@ -3,6 +3,10 @@
  *
  * Events (CustomEvent, `detail` is the message of docs/contracts.md):
  * "ready", "state", "console", "terminal", "progress", "print", "failed".
+ *
+ * A machine that wakes before Python is up has its terminal at a channel of its
+ * own (terminal.mjs) until Python takes it over: every key goes to one of the
+ * two, and no output of the second comes before the last of the first.
  */
 
 const SIGINT = 2;
@@ -27,10 +31,18 @@ export class Supervisor extends EventTarget {
   #next = 1;
   /** @type {Int32Array | null} */
   #interrupt = null;
+  /** To the terminal of a machine without Python. @type {MessagePort | null} */
+  #early = null;
+  /** What came from there. @type {Uint8Array[]} */
+  #output = [];
+  /** Keys for whom there is nobody yet. @type {Uint8Array[]} */
+  #typed = [];
+  #up = false;
 
-  constructor() {
+  /** @param {boolean} arrives the visit begins with the machine that slept last: it may wake before Python is up */
+  constructor(arrives) {
     super();
-    this.#worker = new Worker(new URL("supervisor.mjs", import.meta.url), { type: "module", name: "supervisor" });
+    this.#worker = new Worker(new URL(`supervisor.mjs${arrives ? "?arrive" : ""}`, import.meta.url), { type: "module", name: "supervisor" });
     /** @type {Promise<any>} the "ready" message, once Python is up */
     this.ready = new Promise((resolve, reject) => {
       this.addEventListener("ready", (event) => resolve(/** @type {CustomEvent} */ (event).detail), { once: true });
@@ -42,12 +54,14 @@ export class Supervisor extends EventTarget {
     });
     this.ready.catch(() => {}); // the "failed" event is shown; who awaits hears it too
     this.#worker.onmessage = ({ data }) => this.#receive(data);
-    let up = false;
-    this.ready.then(() => (up = true), () => {});
+    this.ready.then(() => {
+      this.#up = true;
+      this.#flush();
+    }, () => {});
     this.#worker.onerror = (event) => {
       event.preventDefault();
       const text = event.message || "its module could not be loaded";
-      if (up) this.#tell("print", { type: "print", stream: "stderr", text: `supervisor: ${text}\n` });
+      if (this.#up) this.#tell("print", { type: "print", stream: "stderr", text: `supervisor: ${text}\n` });
       else this.#tell("failed", { type: "failed", name: "WorkerFailed", message: `the supervisor’s worker: ${text}` });
     };
   }
@@ -150,7 +164,38 @@ export class Supervisor extends EventTarget {
 
   /** @param {Uint8Array} data keys, as the guest's terminal sends them */
   input(data) {
-    this.#post({ type: "input", data });
+    this.#typed.push(data);
+    this.#flush();
+  }
+
+  #flush() {
+    const to = this.#early ?? (this.#up ? this.#worker : null);
+    for (const data of to ? this.#typed.splice(0) : []) to?.postMessage({ type: "input", data });
+  }
+
+  /** A machine runs without Python. @param {MessagePort} port */
+  #begin(port) {
+    this.#early = port;
+    port.onmessage = ({ data: message }) => {
+      if (message.type === "ended") return void this.#handed(message.keys);
+      if (!message.quiet) this.#output.push(message.data);
+      this.#tell("console", message);
+    };
+    this.#flush();
+  }
+
+  /** Python takes over. @param {boolean} lost nobody is at the other end */
+  #end(lost) {
+    const port = this.#early;
+    this.#early = null; // what is typed from here on is for Python
+    if (lost || !port) void this.#handed(new Uint8Array());
+    else port.postMessage({ type: "end" });
+  }
+
+  /** @param {Uint8Array} keys that the guest had no room for */
+  async #handed(keys) {
+    const output = new Uint8Array(await new Blob(/** @type {BlobPart[]} */ (this.#output.splice(0))).arrayBuffer());
+    this.#worker.postMessage({ type: "handed", output, keys });
   }
 
   /**
@@ -193,6 +238,10 @@ export class Supervisor extends EventTarget {
     } else if (message.type === "error") {
       this.#calls.delete(message.id);
       call?.reject(new PythonError(message));
+    } else if (message.type === "early") {
+      this.#begin(message.port);
+    } else if (message.type === "handover") {
+      this.#end(message.lost === true);
     } else {
       if (message.type === "ready" && message.interrupt) this.#interrupt = new Int32Array(message.interrupt);
       this.#tell(message.type, message);

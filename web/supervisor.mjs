@@ -7,17 +7,18 @@
 
 import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
+import { wakeEarly } from "./early.mjs";
 import { bridge } from "./gdb-bridge.mjs";
 import { HandleFolder, savedFolder } from "./folders.mjs";
 import { startNetwork } from "./network/start.mjs";
 import { request } from "./network/request.mjs";
-import { isInstaller, startPython, unpackWheel } from "./python.mjs";
+import { startPython } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
+import { Wheels } from "./wheels.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
-const UNPACK_MS = 3000;
 const SPARE_HARTS = 1; // as images have that say nothing; a worker that nobody takes costs 10 MB
 /** The page's own code and what it is built on: where this module is, below a path that names its version. */
 const CODE = new URL("static/", location.href);
@@ -98,7 +99,7 @@ function connectWorker(worker, listen) {
     event.preventDefault();
     listen({ type: "failed", message: event.message || "its worker did not start" });
   };
-  return { post: (message) => worker.postMessage(message), terminate: () => worker.terminate() };
+  return { post: (message, transfer = []) => worker.postMessage(message, transfer), terminate: () => worker.terminate() };
 }
 
 /** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
@@ -160,110 +161,84 @@ const host = {
    * @param {string} json
    */
   emit: (kind, json) => post({ ...JSON.parse(json), type: kind }),
+  /** The machine that woke before Python was up, once. */
+  early: async () => {
+    const found = await woken;
+    woken = Promise.resolve(null);
+    return found ?? undefined; // Python's None
+  },
 };
 
-/** @typedef {{name: string, digest: string, url: string}} Wheel */
+/** @type {Promise<import("./early.mjs").Early | null>} */
+let woken = Promise.resolve(null);
+/** Told when the page has given up its channel to the terminal's worker. @type {(had: {output: Uint8Array, keys: Uint8Array}) => void} */
+let handed = () => {};
 
-/** @param {string} name */
-const loadWheel = (name) => need(`wheels/${name}`, name, () => {});
-
-/** @returns {Promise<Wheel[]>} */
-async function listWheels() {
-  /** @type {Record<string, string>} */
-  const digests = JSON.parse(new TextDecoder().decode(await loadWheel("wheels.json")));
-  return Object.entries(digests).map(([name, digest]) => ({ name, digest, url: new URL(`wheels/${name}`, CODE).href }));
+/** Wakes the visit's machine while Python comes. */
+async function wakeMeanwhile() {
+  let lost = false;
+  const terminal = spawnWorker("terminal.mjs", ({ type }) => {
+    lost ||= type === "failed";
+    if (lost) handOver(); // if Python waits for it, it need not
+  }, "terminal");
+  let asked = false;
+  const handOver = () => asked && post({ type: "handover", lost });
+  const early = await wakeEarly({
+    store: host.store,
+    cpu: loadCpu,
+    spawn,
+    terminal,
+    show: (state) => {
+      const { port1, port2 } = new MessageChannel();
+      post({ type: "early", port: port1 }, [port1]);
+      post({ ...state, type: "state" });
+      return port2;
+    },
+    handOver: () => {
+      asked = true;
+      handOver();
+      return new Promise((resolve) => (handed = resolve));
+    },
+  }).catch((error) => (console.info("No machine woke before Python.", error), null));
+  if (!early) terminal.terminate();
+  return early;
 }
 
-/**
- * The wheels' files, into a Python that began without them: when a visit's
- * machine is up, which should not wait for it, or at the first import of a
- * module that was not in the heap.
- *
- * @param {any} pyodide
- * @param {Wheel[]} wheels
- */
-async function unpackLater(pyodide, wheels) {
-  let unpacked = false;
-  /** @param {Uint8Array[]} contents */
-  const unpack = (contents) => {
-    if (unpacked) return;
-    unpacked = true;
-    for (const bytes of contents) unpackWheel(pyodide, { bytes });
-    pyodide.runPython("import importlib; importlib.invalidate_caches()");
-  };
-  pyodide.runPython(LATE_FINDER)(() => unpacked || unpack(wheels.map(({ url }) => fetchNow(url))));
-  await new Promise((resolve) => setTimeout(resolve, UNPACK_MS));
-  unpack(await Promise.all(wheels.map(({ name }) => loadWheel(name))));
-}
+/** Until Python is up. @param {MessageEvent} event */
+self.onmessage = ({ data }) => {
+  if (data.type === "handed") handed(data);
+};
 
-/** Is asked last for a module, and once. */
-const LATE_FINDER = `
-def add(unpack):
-    import sys
-    from importlib.machinery import PathFinder
-
-    class LateFinder:
-        @classmethod
-        def find_spec(cls, name, path=None, target=None):
-            sys.meta_path.remove(cls)
-            unpack()
-            return PathFinder.find_spec(name, path, target)
-
-    sys.meta_path.append(LateFinder)
-add
-`;
-
-/**
- * A file at once: an import cannot wait for a promise.
- * @param {string} url
- */
-function fetchNow(url) {
-  const request = new XMLHttpRequest();
-  request.open("GET", url, false);
-  request.responseType = "arraybuffer";
-  request.send();
-  if (request.status !== 200) throw new Error(`${url}: the server answered ${request.status}`);
-  return new Uint8Array(request.response);
-}
-
-/**
- * Installs the wheels as anybody would: micropip from its wheel, the rest by it.
- *
- * @param {any} pyodide
- * @param {Wheel[]} wheels
- */
-async function install(pyodide, wheels) {
-  const urls = (/** @type {Wheel[]} */ list) => list.map(({ url }) => url);
-  await pyodide.loadPackage(urls(wheels.filter(({ name }) => isInstaller(name))), { messageCallback: () => {} });
-  const rest = urls(wheels.filter(({ name }) => !isInstaller(name)));
-  // The list is complete, so nothing is looked up in an index: deps=False.
-  await pyodide.runPythonAsync(`import micropip\nawait micropip.install(${JSON.stringify(rest)}, deps=False)`);
-}
+const wheels = new Wheels(new URL("wheels/", CODE), (name) => need(`wheels/${name}`, name, () => {}));
 
 async function start() {
   const indexURL = new URL("pyodide/", CODE).href;
   // While Python comes: a visit begins with a look at what sleeps here, and with a machine.
   host.store.start();
   loadCpu().catch(() => {}); // who makes a machine hears of it
-  const folder = savedFolder();
-  const ahead = () => (likeNode ? need("python.heap", "Python’s snapshot") : Promise.resolve(null));
-  const early = browserStore.empty().then((empty) => (empty ? ahead() : undefined));
-  early.catch(() => {}); // a normal start does without
   for (let hart = 0; hart < SPARE_HARTS; hart++) {
     const worker = startWorker("hart.mjs", `hart ${hart}`);
     worker.onerror = () => spare.splice(spare.indexOf(worker), 1); // the one that a machine starts then says why
     spare.push(worker);
   }
-  const [{ loadPyodide, version }, wheels] = await Promise.all([import(`${indexURL}pyodide.mjs`), listWheels()]);
+  if (location.search === "?arrive") woken = wakeMeanwhile();
+  const folder = savedFolder();
+  const ahead = () => (likeNode ? need("python.heap", "Python’s snapshot") : Promise.resolve(null));
+  const early = browserStore.empty().then((empty) => (empty ? ahead() : undefined));
+  early.catch(() => {}); // a normal start does without
+  const [{ loadPyodide, version }, parts] = await Promise.all([import(`${indexURL}pyodide.mjs`), wheels.list()]);
   const began = performance.now();
   const { pyodide, how, saved } = await startPython({
-    loadPyodide: (options) => countingFetches("Python", report, () => loadPyodide(options)),
+    loadPyodide: async (options) => {
+      await woken; // first: Python's start leaves this thread no time
+      return countingFetches("Python", report, () => loadPyodide(options));
+    },
     version,
     indexURL,
     engine: navigator.userAgent,
-    parts: wheels,
-    install: (fresh) => install(fresh, wheels),
-    restore: (restored) => void unpackLater(restored, wheels).catch((error) => console.info("Tracebacks have no source lines.", error)),
+    parts,
+    install: (fresh) => wheels.install(fresh, parts),
+    restore: (restored) => void wheels.unpackLater(restored, parts).catch((error) => console.info("Tracebacks have no source lines.", error)),
     store: browserStore,
     ahead: async () => (await early) ?? ahead(),
     print: (text, stream) => post({ type: "print", text, stream }),
@@ -274,14 +249,16 @@ async function start() {
   const signal = new Int32Array(interrupt);
   pyodide.setInterruptBuffer(signal);
   pyodide.globals.set("_host", host);
-  const { ask, cancel, write, resize, attach, upload, download: give, http, exportFile, importFile } = pyodide
+  const { adopt, ask, cancel, write, resize, attach, upload, download: give, http, exportFile, importFile } = pyodide
     .runPython(SET_UP, { filename: "<glue>" })
     .toJs({ dict_converter: Object.fromEntries });
 
   /** @param {any} message */
   async function serve(message) {
     const { type, id } = message;
-    if (type === "input") {
+    if (type === "handed") {
+      handed(message);
+    } else if (type === "input") {
       write(message.data);
     } else if (type === "resize") {
       resize(message.cols, message.rows);
@@ -319,7 +296,8 @@ async function start() {
   self.onmessage = ({ data }) => {
     serve(data).catch((error) => post({ type: "print", text: `${error.message ?? error}\n`, stream: "stderr" }));
   };
-  post({ type: "ready", how, interrupt, milliseconds: Math.round(performance.now() - began) });
+  const adopted = await adopt();
+  post({ type: "ready", adopted, how, interrupt, milliseconds: Math.round(performance.now() - began) });
 }
 
 /** Joins hartwell.supervisor to the glue and gives what messages call. */
@@ -333,6 +311,7 @@ def _set_up(host):
     supervisor.start(JavaScriptPlatform(host))
     answers = Answers()
     return {
+        "adopt": supervisor.adopt,
         "ask": lambda code, show: answers.ask(supervisor.show if show else supervisor.run, code),
         "cancel": answers.cancel,
         "write": lambda data: supervisor.write(data.to_bytes()),

@@ -179,6 +179,9 @@ EXPORT void machine_skip_time(uint64_t ticks)
     attend_all(ATTENTION_INTERRUPT);
 }
 
+/* Of which layout this is, for those who know it by numbers that were kept (hartwell.snapshot.recipe). */
+EXPORT uint32_t layout_digest(void) { return LAYOUT_DIGEST; }
+
 EXPORT uint64_t machine_clock(void) { return machine_time(); }
 
 /* Words that Python and the harts share; Python has no atomics of its own. */

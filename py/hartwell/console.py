@@ -72,6 +72,11 @@ class Console:
             except (TimeoutError, asyncio.TimeoutError):
                 continue
 
+    @property
+    def on_virtio(self) -> bool:
+        """Do keys go to the virtio console?"""
+        return self._virtio_spoke and self._virtio is not None and self._virtio.ready
+
     def text(self) -> str:
         """What the screen shows: `rows` lines of at most `cols` characters, blank ends cut off."""
         import pyte  # 30 ms that only those who ask should pay
@@ -118,7 +123,7 @@ class Console:
     def push(self) -> None:
         """Hands typed bytes to the guest, as many as it has room for."""
         if self._typed:
-            device = self._virtio if self._virtio and self._virtio_spoke and self._virtio.ready else self._uart
+            device = self._virtio if self._virtio and self.on_virtio else self._uart
             del self._typed[: device.write(bytes(self._typed))]
 
     def pull(self) -> bool:
@@ -142,8 +147,17 @@ class Console:
         self._ended = True
         self._news.set()
 
+    def caught_up(self, data: bytes, typed: bytes) -> None:
+        """A machine that is adopted: the terminal has shown `data` already; keys that are still to go."""
+        self.transcript.add(data)
+        self._typed[:] = typed
+        self._note(data)
+
     def _heard(self, data: bytes) -> None:
         self._show(data)
+        self._note(data)
+
+    def _note(self, data: bytes) -> None:
         text = self._decode.decode(data)
         self._unread = (self._unread + text)[-HISTORY:]
         self._undrawn.append(text)

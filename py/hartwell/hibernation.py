@@ -29,6 +29,7 @@ from hartwell.platform import Core, Platform
 from hartwell.platform.store import Room, saving
 from hartwell.snapshot.manifest import NAME_LENGTH, parse
 from hartwell.snapshot.saver import KIND
+from hartwell.snapshot.wake import adopt as adopt_early
 from hartwell.snapshot.wake import lock_name, need_store, prepare, put_away, read_manifest, wake
 
 if TYPE_CHECKING:
@@ -269,6 +270,7 @@ async def import_snapshot(file: Any, name: str | None = None, place: Platform | 
         check_name(wish)
         manifest.name = await free_name(place, wish)
         manifest.identity = str(uuid.uuid4())  # a copy: the one it was exported from may live
+        manifest.recipe = {}  # nor may it say what is written where
 
         def report(done: int, total: int) -> None:
             place.emit("progress", {"what": f"importing {manifest.name}", "loaded": done, "total": total})
@@ -279,6 +281,19 @@ async def import_snapshot(file: Any, name: str | None = None, place: Platform | 
     finally:
         await store.close_pack(pack)
     return manifest.name
+
+
+async def adopt(kind: type[Machine]) -> Machine | None:
+    """The machine that the page woke before Python was up; None when `arrive` is to find one."""
+    place = platforms.current()
+    early = await place.early()
+    if early is None:
+        return None
+    try:
+        return await adopt_early(kind, place, early)
+    except (HartwellError, ValueError, KeyError, TypeError):  # what is wrong with it, arrive() says
+        await early.drop()
+        return None
 
 
 async def arrive(kind: type[Machine], **options: Any) -> Machine:

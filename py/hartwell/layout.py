@@ -22,6 +22,7 @@ makes it an array.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -554,8 +555,14 @@ def c_header() -> str:
             for name, slot in struct.fields.items()
         ]
         lines.append(f'_Static_assert(sizeof(struct {struct.name}) == {struct.size}, "{struct.name}");')
-    lines += ["", "#endif", ""]
+    lines += ["", f"#define LAYOUT_DIGEST {layout_digest():#x}u", "", "#endif", ""]
     return "\n".join(lines)
+
+
+@lru_cache
+def layout_digest() -> int:
+    """What tells this layout from others, in 32 bits; cpu.wasm answers it as `layout_digest()`."""
+    return int.from_bytes(hashlib.sha256(repr((STRUCTS, CONSTANTS)).encode()).digest()[:4], "little")
 
 
 assert MACHINE_BASE + LAYOUT["Machine"].size <= HART_BASE

@@ -95,12 +95,13 @@ class Machine(Replayable, Inspection, GdbPort):
         self._tasks: list[asyncio.Task[None]] = []
         self._counted = (time.monotonic(), 0)
         self.jit = jit is not False
-        _write_plan(core, request, jit_threshold(jit))
-        core.call("machine_init")
+        if not core.settled:
+            _write_plan(core, request, jit_threshold(jit))
+            core.call("machine_init")
         self._devices: list[VirtioDevice] = []
         self._agent: Agent | GuestAgent | None = None
         self.console = Console(*self._attach(), self._show)
-        self._saver = Saver(self)
+        self._saver = Saver(self)  # before anything else is written: it notes how a machine begins
 
     # --- life ---------------------------------------------------------------
 
@@ -439,12 +440,22 @@ class Machine(Replayable, Inspection, GdbPort):
         if not paused:
             self._go()
         self._core.call("devices_hold", 0)
+        self._woken()
+
+    def _woken(self) -> None:
+        """Its harts run, or stand still as they did when it fell asleep."""
         self._counted = (time.monotonic(), statistics.instructions(self._core))
         self.debugger.started()
         self._spawn(self._serve())
         self._spawn(self._tick())
         self._checkpoint()
         self._tell()
+
+    def _adopt(self) -> None:
+        """It runs already, without Python till now."""
+        self._state = "running"
+        self._links.start()
+        self._woken()
 
     def _checkpoint(self) -> None:
         if Machine.shown is self and self._platform.name == "browser" and not self.history:

@@ -12,7 +12,7 @@ import linecache
 from types import CodeType
 from typing import Any
 
-from hartwell import files, moving, platform
+from hartwell import files, hibernation, moving, platform
 from hartwell.errors import MachineStopped
 from hartwell.http import client
 from hartwell.machine import Machine
@@ -30,6 +30,14 @@ def start(place: Platform) -> None:
     platform.use(place)
     namespace.update(Machine=Machine, machine=None)
     moving.listen(Machine, place)
+
+
+async def adopt() -> bool:
+    """Takes over the machine that the page woke meanwhile; was there one?"""
+    machine = await hibernation.adopt(Machine)
+    if machine is not None:
+        namespace["machine"] = machine
+    return machine is not None
 
 
 async def run(code: str) -> str:

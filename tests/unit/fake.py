@@ -31,6 +31,7 @@ class Core:
     called: list[tuple[str, tuple[int | float, ...]]] = field(default_factory=list)
     notified: list[int] = field(default_factory=list)
     failure: str | None = None
+    settled: bool = False
 
     def __post_init__(self) -> None:
         self.memory = bytearray(self.plan.total_bytes)

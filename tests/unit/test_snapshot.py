@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion
-from hartwell.layout import LAYOUT, STRUCTS, field
+from hartwell.layout import LAYOUT, STRUCTS, field, layout_digest
 from hartwell.platform.store import CHUNK, DIGEST
-from hartwell.snapshot import structures
+from hartwell.snapshot import recipe, structures
 from hartwell.snapshot.manifest import Area, Manifest, parse
 from hartwell.snapshot.transcript import LONGEST, Transcript
 from tests.unit.fake import make_core
@@ -149,6 +149,28 @@ def test_structures_of_another_version_are_found_by_name() -> None:
     assert [core.load(field("Machine.plic.threshold", i).offset) for i in range(3)] == [5, 6, 0]
     assert core.load(field("Hart.pc").offset) == 0x8000_2000
     assert core.load(field("Machine.fromhost").offset) == 44, "what they do not have stays"
+
+
+def test_a_recipe_says_what_restoring_writes() -> None:
+    """JavaScript gets the very bytes that Python's wake would write, and the next recipe begins with them."""
+    fresh, asleep = make_core(8 << 20, 2), make_core(8 << 20, 2)
+    fresh.store(field("Machine.tlb_offset").offset, 99)
+    asleep.store(field("Hart.pc", 1).offset, 0x8000_1234)
+    asleep.store(field("Machine.plic.lock").offset, 1)
+    asleep.store(field("Machine.virtio.reset_count", 15).offset, 3)
+    began = structures.read(fresh)
+    state = {name: structures.merged(began[name], name, data) for name, data in structures.read(asleep).items()}
+    written = [[structures.base_of(name), base64.b64encode(data).decode()] for name, data in state.items()]
+    structures.restore(fresh, structures.read(asleep), structures.description())
+    assert state == structures.read(fresh)
+    assert recipe.fresh_of({"state": written}) == state
+    assert recipe.resets(state, 15) == 3
+    numbers = {"core": {"harts": 2}, "places": {}}
+    assert recipe.fits({"layout": layout_digest(), **numbers}, numbers)
+    assert not recipe.fits({"layout": layout_digest() ^ 1, **numbers}, numbers)
+    assert not recipe.fits({"layout": layout_digest(), **numbers, "core": {"harts": 1}}, numbers)
+    assert not recipe.fits({}, numbers)
+    assert not recipe.fits({"layout": layout_digest(), **numbers}, None)
 
 
 def test_structures_of_a_wrong_size_or_a_circle() -> None:

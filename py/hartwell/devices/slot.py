@@ -27,11 +27,14 @@ def put_virtio(
 ) -> None:
     """Fills slot `slot` (0 to MAX_VIRTIO - 1); before harts run.
 
-    `features` are the device's own bits; those of every device are added.
+    `features` are the device's own bits; those of every device are added.  In
+    a machine that runs already its slots are left as they are.
     Raises BadConfiguration when the slot does not exist or is taken.
     """
     if not 0 <= slot < MAX_VIRTIO:
         raise BadConfiguration(f"virtio slot {slot}: there are slots 0 to {MAX_VIRTIO - 1}")
+    if core.settled:
+        return
     if core.load(field("Machine.virtio.device_id", slot).offset):
         raise BadConfiguration(f"virtio slot {slot} has a device already; take another slot")
     if not 1 <= queues <= VIRTIO_QUEUES or len(config) > CONFIG_BYTES:

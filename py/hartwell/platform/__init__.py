@@ -57,6 +57,9 @@ class Core(Protocol):
     def notify(self, offset: int) -> None:
         """Wakes whoever waits on that word."""
 
+    settled: bool
+    """A machine runs in it already: what devices are made of is there, and is left."""
+
     def call(self, export: str, *arguments: int | float) -> int:
         """Calls an export of cpu.wasm on this thread.  i64 results come back
         as Python ints; a trap in it raises HartwellError with its text."""
@@ -108,6 +111,27 @@ class NetworkWorker(Protocol):
     def terminate(self) -> None: ...
 
 
+class Early(Protocol):
+    """A machine that the page woke before Python was up, by its snapshot's recipe (hartwell.snapshot.recipe)."""
+
+    name: str
+    text: str  # the manifest
+    woke: float  # seconds since the Unix epoch
+
+    def core(self, plan: MemoryPlan) -> Core:
+        """Its memory, where its harts run."""
+
+    async def take_over(self) -> tuple[bytes, bytes, bytes]:
+        """Output and keys come to Python from here on.  What the terminal was given at first,
+        what the guest has put out since, and keys that it had no room for."""
+
+    async def streamed(self) -> list[int]:
+        """As Store.stream, of what is under way."""
+
+    async def drop(self) -> None:
+        """Ends it, and gives its lock back."""
+
+
 class Platform(Protocol):
     """The place itself."""
 
@@ -132,6 +156,13 @@ class Platform(Protocol):
 
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
+
+    def numbers(self, plan: MemoryPlan) -> dict[str, Any] | None:
+        """For a recipe: what this place needs to know of such a machine to wake it without
+        Python; None where nothing can."""
+
+    async def early(self) -> Early | None:
+        """The machine that woke before Python was up; None for none, and after the first call."""
 
     async def fetch(self, source: str) -> Blob:
         """A name below ``static/``, a path (Node, CPython) or a URL.

@@ -24,9 +24,10 @@ from hartwell.errors import HartwellError, NotSupported
 from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE
 from hartwell.memory_plan import MemoryPlan
-from hartwell.platform import Blob, Core, NetworkWorker, javascript_gdb
+from hartwell.platform import Blob, Core, Early, NetworkWorker, javascript_gdb
 from hartwell.platform.javascript_store import JavaScriptStore, done
 from hartwell.platform.store import Store
+from hartwell.snapshot.recipe import stream_places
 
 STAGE_BYTES = 16384
 HART_BUDGET = 100_000  # instructions between two returns of hart_run
@@ -62,8 +63,9 @@ class PythonBlob:
 class JavaScriptCore:
     """A machine's memory and the supervisor's instance of cpu.wasm (`platform.Core`)."""
 
-    def __init__(self, plan: MemoryPlan, host_core: Any, storage: Any) -> None:
+    def __init__(self, plan: MemoryPlan, host_core: Any, storage: Any, settled: bool = False) -> None:
         self.plan = plan
+        self.settled = settled
         self._storage = storage
         self._core = self.host_core = host_core
         self._ended = False
@@ -202,20 +204,19 @@ class JavaScriptPlatform:
 
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
-        numbers = {
-            "pages": plan.wasm_pages,
-            "harts": plan.harts,
-            "stackBase": STACK_BASE,
-            "stackSize": STACK_SIZE,
-            "supervisorThread": MAX_HARTS,
-            "budget": HART_BUDGET,
-            "again": CONSTANTS["RUN_BUDGET"],
-            "crash": CONSTANTS["STOP_CRASH"],
-        }
         try:
-            return JavaScriptCore(plan, await self.host.create(json.dumps(numbers)), self.host.store)
+            return JavaScriptCore(plan, await self.host.create(json.dumps(_numbers(plan))), self.host.store)
         except JsException as error:
             raise NotSupported(str(error.message)) from None
+
+    def numbers(self, plan: MemoryPlan) -> dict[str, Any] | None:
+        """What JavaScript needs to make such a memory and to fill it."""
+        return {"core": _numbers(plan), "places": stream_places(plan)}
+
+    async def early(self) -> Early | None:
+        """The machine that woke before Python was up, once."""
+        found = await self.host.early()
+        return None if found is None else JavaScriptEarly(found, self.host.store)
 
     async def _request(self, method: str, url: str, headers: list[tuple[str, str]], body: bytes) -> JavaScriptResponse:
         try:
@@ -286,6 +287,41 @@ class JavaScriptPlatform:
             self.host.console(to_js(payload["data"]), bool(payload.get("quiet")))
         else:
             self.host.emit(kind, json.dumps(dict(payload)))
+
+
+def _numbers(plan: MemoryPlan) -> dict[str, int]:
+    """web/core.mjs's Plan."""
+    return {
+        "pages": plan.wasm_pages, "harts": plan.harts, "stackBase": STACK_BASE, "stackSize": STACK_SIZE,
+        "supervisorThread": MAX_HARTS, "budget": HART_BUDGET,
+        "again": CONSTANTS["RUN_BUDGET"], "crash": CONSTANTS["STOP_CRASH"],
+    }
+
+
+class JavaScriptEarly:
+    """A machine of web/early.mjs (`platform.Early`)."""
+
+    def __init__(self, early: Any, storage: Any) -> None:
+        self._early, self._storage = early, storage
+        self.name, self.text = str(early.name), str(early.text)
+        self.woke = float(early.woke)
+
+    def core(self, plan: MemoryPlan) -> Core:
+        """Its memory."""
+        return JavaScriptCore(plan, self._early.core, self._storage, settled=True)
+
+    async def take_over(self) -> tuple[bytes, bytes, bytes]:
+        """The page's terminal is Python's from here on."""
+        had = await self._early.takeOver()
+        return had.shown.to_bytes(), had.output.to_bytes(), had.keys.to_bytes()
+
+    async def streamed(self) -> list[int]:
+        """Until all memory is there."""
+        return [int(index) for index in (await done(self._early.streamed())).to_py()]
+
+    async def drop(self) -> None:
+        """Ends it."""
+        await self._early.drop()
 
 
 class JavaScriptNetwork:

@@ -11,9 +11,9 @@ from typing import Any
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion, StorageFailed, StorageFull
-from hartwell.layout import CONSTANTS, RAM_OFFSET, field
 from hartwell.platform import Core
 from hartwell.platform.store import DIGEST, FrozenDisk, Range, Record, Report, Room, Saved
+from hartwell.snapshot.recipe import stream_places
 
 _ERRORS: dict[str, type[HartwellError]] = {
     "StorageFull": StorageFull, "QuotaExceededError": StorageFull, "SnapshotCorrupt": SnapshotCorrupt,
@@ -95,14 +95,7 @@ class JavaScriptStore:
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
     ) -> list[int]:
         """Fills chunks of guest RAM while the machine runs."""
-        values = core.plan.values
-        places = {
-            "ram": RAM_OFFSET, "ramBytes": core.plan.ram_bytes, "flags": values["page_flags_offset"],
-            "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
-            "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
-            "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
-            "learnMs": self.learn_seconds * 1000,
-        }
+        places = {**stream_places(core.plan), "learnMs": self.learn_seconds * 1000}
         touched = await done(
             self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places), pack)
         )

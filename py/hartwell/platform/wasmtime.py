@@ -159,6 +159,7 @@ class WasmtimeCore:
 
     def __init__(self, plan: MemoryPlan, engine: _Engine) -> None:
         self.plan = plan
+        self.settled = False
         self.failure: str | None = None
         self._engine = engine
         limits = wasmtime.Limits(plan.wasm_pages, plan.wasm_pages)
@@ -390,6 +391,12 @@ class WasmtimePlatform:
     async def create(self, plan: MemoryPlan) -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
         return WasmtimeCore(plan, self._engine)
+
+    def numbers(self, plan: MemoryPlan) -> None:
+        """Machines do not sleep here."""
+
+    async def early(self) -> None:
+        """Nor wake."""
 
     async def fetch(self, source: str) -> Blob:
         """A name below the static folder, a path or a URL."""

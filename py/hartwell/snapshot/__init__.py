@@ -4,6 +4,7 @@
     manifest.py     the text of a snapshot: written, read, checked
     saver.py        takes snapshots of a machine that runs
     wake.py         makes a machine of a snapshot
+    recipe.py       what a wake writes where, for JavaScript
     shelf.py        the sleeping machines: list, rename, delete
 
 docs/snapshot-format.md specifies what is stored, docs/hibernation.md what is

@@ -69,6 +69,7 @@ class Manifest:
     paused: bool = False
     time: float = 0.0  # seconds since the Unix epoch, when the machine stood still
     layout: Description = field(default_factory=description)
+    recipe: dict[str, Any] = field(default_factory=dict)  # of recipe.py, for JavaScript
 
     # --- text ---------------------------------------------------------------
 
@@ -87,6 +88,7 @@ class Manifest:
                 for name, area in self.areas.items()
             },
             "order": self.order, "devices": self.devices, "console": self.console, "agent": self.agent,
+            "recipe": self.recipe,
         }, separators=(",", ":"))
         return f"hartwell-snapshot {FORMAT} {hashlib.sha256(body.encode()).hexdigest()}\n{body}"
 
@@ -164,6 +166,7 @@ def _manifest(tree: Any, called: str) -> Manifest:
         devices=dict(tree["devices"]), console=dict(tree["console"]), agent=dict(tree["agent"]),
         order=[_number(index, 0, chunks - 1) for index in tree["order"]], paused=bool(machine["paused"]),
         time=float(machine["time"]), layout=_layout(tree["layout"]),
+        recipe=dict(tree.get("recipe", {})),
     )
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from hartwell.errors import MachineStopped
 from hartwell.layout import CONSTANTS, RAM_OFFSET, RING_BASE, field
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, Range, Report, Saved, Store, saving
-from hartwell.snapshot import structures
+from hartwell.snapshot import recipe, structures
 from hartwell.snapshot.manifest import Area, Manifest
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Saver:
     def __init__(self, machine: Machine) -> None:
         self.identity = str(uuid.uuid4())
         self.areas: dict[str, Area] = {}
+        self.fresh: dict[str, bytes] = {}
+        """The machine's structures as they were made, for a recipe (recipe.py)."""
         self.order: list[int] = []
         self.pause_seconds = 0.0
         """How long the guest stood still for the last checkpoint."""
@@ -57,6 +59,8 @@ class Saver:
         self._stands = False  # does the machine stand still for a snapshot?
         self._stays = False  # and does it stay so afterwards?
         values = machine._core.plan.values
+        if not machine._core.settled:
+            self.fresh = structures.read(machine._core)
         self._places = {
             "ram": (RAM_OFFSET, machine._core.plan.ram_bytes),
             "rings": (RING_BASE, RAM_OFFSET - RING_BASE),
@@ -191,11 +195,12 @@ class Saver:
     def _manifest(self, name: str, paused: bool) -> Manifest:
         machine = self._machine
         core, request = machine._core, machine._request
+        state = structures.read(core)
         return Manifest(
             identity=self.identity, name=name, image=machine.image, harts=core.plan.harts, memory=core.plan.ram_bytes,
             bare=request.bare, firmware=core.load(field("Machine.firmware").offset) == CONSTANTS["FIRMWARE_GUEST"],
             options=request.options, disks=[disk.said() for disk in machine.disks.plans],
-            structures=structures.read(core), areas={},
+            structures=state, areas={}, recipe={} if paused else recipe.make(machine, self.fresh, state),
             devices={str(device.slot): device.state() for device in machine._devices},
             agent={"kind": request.agent, **machine._agent.saved()} if machine._agent else {},
             order=self.order, paused=paused, time=time.time(),

@@ -47,12 +47,20 @@ def description() -> Description:
     return {name: [[f[0], f[1], f[2] if len(f) == 3 else 1] for f in fields] for name, fields in STRUCTS.items()}
 
 
+def names(harts: int) -> list[str]:
+    """What the structures of a machine are called."""
+    return ["Machine", *(f"Hart.{hart}" for hart in range(harts))]
+
+
+def base_of(name: str) -> int:
+    """Where a structure lies."""
+    kind, _, hart = name.partition(".")
+    return HART_BASE + int(hart) * HART_STRIDE if kind == "Hart" else MACHINE_BASE
+
+
 def read(core: Core) -> dict[str, bytes]:
     """The structures of a paused machine."""
-    found = {"Machine": core.read(MACHINE_BASE, LAYOUT["Machine"].size)}
-    for hart in range(core.plan.harts):
-        found[f"Hart.{hart}"] = core.read(HART_BASE + hart * HART_STRIDE, LAYOUT["Hart"].size)
-    return found
+    return {name: core.read(base_of(name), LAYOUT[name.split(".")[0]].size) for name in names(core.plan.harts)}
 
 
 def restore(core: Core, structures: dict[str, bytes], described: Description) -> None:
@@ -60,16 +68,25 @@ def restore(core: Core, structures: dict[str, bytes], described: Description) ->
 
     Raises SnapshotCorrupt when a structure is not of the size described.
     """
-    same = described == description()
+    fresh = read(core)
     for name, data in structures.items():
-        kind = name.split(".")[0]
-        base = MACHINE_BASE if kind == "Machine" else HART_BASE + int(name.split(".")[1]) * HART_STRIDE
-        if (size := LAYOUT[kind].size if same else size_of(kind, described)) != len(data):
-            raise SnapshotCorrupt(f"state of {name}: {len(data)} bytes, but its description makes {size}")
-        image = bytearray(core.read(base, LAYOUT[kind].size))
-        for offset, there, count in _runs(kind) if same else _moves(kind, described):
-            image[offset : offset + count] = data[there : there + count]
-        core.write(base, image)
+        core.write(base_of(name), merged(fresh[name], name, data, described))
+
+
+def merged(fresh: bytes, name: str, data: bytes, described: Description | None = None) -> bytes:
+    """A structure with the guest's state, from `data`, and the rest from `fresh`.
+
+    described: how `data` lies, when it may be another version's.  Raises
+    SnapshotCorrupt when it is not of the size described.
+    """
+    kind = name.split(".")[0]
+    same = described is None or described == description()
+    if (size := LAYOUT[kind].size if same else size_of(kind, described or {})) != len(data):
+        raise SnapshotCorrupt(f"state of {name}: {len(data)} bytes, but its description makes {size}")
+    image = bytearray(fresh)
+    for offset, there, count in _runs(kind) if same else _moves(kind, described or {}):
+        image[offset : offset + count] = data[there : there + count]
+    return bytes(image)
 
 
 def prepare() -> None:

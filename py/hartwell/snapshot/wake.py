@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hartwell.disks import DiskPlan, woken_disk
@@ -14,10 +14,10 @@ from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotC
 from hartwell.layout import CONSTANTS, RAM_OFFSET
 from hartwell.links import Links
 from hartwell.memory_plan import MemoryPlan, plan_memory
-from hartwell.platform import Blob, Core, Platform
+from hartwell.platform import Blob, Core, Early, Platform
 from hartwell.platform.store import CHUNK, Range, Store
 from hartwell.request import Request
-from hartwell.snapshot import structures
+from hartwell.snapshot import recipe, structures
 from hartwell.snapshot.manifest import Manifest, parse
 from hartwell.snapshot.saver import KIND, restored
 
@@ -125,6 +125,36 @@ async def wake(
     return machine
 
 
+async def adopt(kind: type[Machine], place: Platform, early: Early) -> Machine | None:
+    """The machine that the page woke before Python was up, as `wake` would have given it; None for
+    one that is none of this Python's, and then it is gone."""
+    manifest = parse(early.text, f"snapshot {early.name!r}")
+    manifest.name = early.name  # it may have been renamed
+    plan = _plan(manifest)
+    shown, output, keys = await early.take_over()
+    place.shown_bytes += len(shown) + len(output)
+    if not recipe.fits(manifest.recipe, place.numbers(plan)):
+        await early.drop()
+        return None
+    state = recipe.fresh_of(manifest.recipe)
+    machine = kind(early.core(plan), _request(manifest, plan, []), place, Links.of(place, manifest.options))
+    saver = machine._saver
+    machine.name, machine._locked = manifest.name, True
+    restored(saver, manifest, fork=False, stored=True)
+    saver.fresh = state
+    saver.stream = machine._spawn(_follow(machine, early.streamed()))
+    await asyncio.sleep(0)  # it is waited for before this thread may wait for a page, below
+    _python_side(machine, manifest, state)
+    machine.console.shown_before = place.shown_bytes - len(output) - machine.console.transcript.end
+    machine.console.caught_up(output, keys)
+    machine.console.resize(*kind.console_size)
+    kind.shown = machine
+    machine._adopt()
+    saver.asleep_seconds = early.woke - manifest.time
+    machine._spawn(_set_clock(machine))
+    return machine
+
+
 async def put_away(machine: Machine) -> None:
     """Another machine takes the console: this one goes to sleep if it can, so that nothing of it is lost."""
     if machine.alive and machine._platform.name == "browser":
@@ -176,12 +206,21 @@ async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, 
         await asyncio.sleep(0)
     else:
         machine._spawn(_settle(machine))
+    _python_side(machine, manifest)
+    return note
+
+
+def _python_side(machine: Machine, manifest: Manifest, began: Mapping[str, bytes] | None = None) -> None:
+    """Console, agent and devices take up what they were at.  `began`: the structures that the
+    guest has gone on from meanwhile; what it asked of a device that it has reset since is void."""
     machine.console.restore(manifest.console)
     if machine._agent:
         machine._agent.restore(manifest.agent)
     for device in machine._devices:
-        device.woken(manifest.devices.get(str(device.slot)) or {})
-    return note
+        state = manifest.devices.get(str(device.slot)) or {}
+        if began is not None and recipe.resets(began, device.slot) != device.resets:
+            state = {"own": state.get("own")}
+        device.woken(state)
 
 
 async def _settle(machine: Machine) -> None:
@@ -201,15 +240,18 @@ def _chunks(manifest: Manifest, area: str, offset: int) -> tuple[bytes, list[Ran
 async def _stream(
     store: Store, machine: Machine, digests: bytes, indexes: Sequence[int], order: Sequence[int], pack: int
 ) -> None:
+    await _follow(machine, store.stream(machine._core, digests, indexes, order, pack=pack))
+
+
+async def _follow(machine: Machine, coming: Awaitable[list[int]]) -> None:
     """Until all memory is here.  What can't be had ends the machine: it must not go on without."""
-    core: Core = machine._core
     try:
-        touched = await store.stream(core, digests, indexes, order, pack=pack)
+        touched = await coming
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
         machine._lost = f"{type(error).__name__}: {error}"
-        core.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
+        machine._core.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
         return
     await _settle(machine)
     known = set(machine._saver.order)

@@ -1,0 +1,88 @@
+"""What a wake writes into a fresh memory, in plain numbers.
+
+A page wakes its machine before Python is up (web/early.mjs), and JavaScript knows
+no layout.  So a snapshot says beforehand what Python would do on wake: how
+large the memory is, which bytes go where, and the few places that are looked
+at until Python adopts the machine.  It is good for the very layout it was made
+with; every other wake, and every unusual machine, is Python's (wake.py).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hartwell.devices.console import ring_place
+from hartwell.layout import CONSTANTS, LAYOUT, RAM_OFFSET, RING_BASE, RING_SIZE, field, layout_digest
+from hartwell.memory_plan import MemoryPlan
+from hartwell.snapshot import structures
+
+if TYPE_CHECKING:
+    from hartwell.machine import Machine
+
+CONSOLE_SLOT = 0
+
+
+def make(machine: Machine, fresh: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, Any]:
+    """For the manifest of a machine that stands still; {} for one that only Python can wake.
+
+    fresh: its structures before a guest changed them; now: as they are.
+    """
+    plan = machine._core.plan
+    numbers = machine._platform.numbers(plan)
+    usual = machine.jit is True and not machine.disks.plans and not machine._request.bare and machine.console.on_virtio
+    if numbers is None or not usual:
+        return {}
+    state = [
+        [structures.base_of(name), base64.b64encode(structures.merged(fresh[name], name, now[name])).decode()] for name in now
+    ]
+    return {
+        **numbers, "layout": layout_digest(), "state": state, "ram": RAM_OFFSET, "rings": RING_BASE,
+        "chunks": plan.values["chunk_dirty_offset"], "generation": field("Machine.snapshot.generation").offset,
+        "console": _console(),
+    }
+
+
+def fits(recipe: Mapping[str, Any], core_numbers: Mapping[str, Any] | None) -> bool:
+    """Was it made by a Hartwell whose machines lie in memory as this one's do?"""
+    return core_numbers is not None and recipe.get("layout") == layout_digest() and all(
+        recipe.get(name) == value for name, value in core_numbers.items())
+
+
+def fresh_of(recipe: Mapping[str, Any]) -> dict[str, bytes]:
+    """Its structures, for the next recipe of the machine that was made by it."""
+    found = {offset: base64.b64decode(data) for offset, data in recipe["state"]}
+    return {name: found[structures.base_of(name)] for name in structures.names(len(found) - 1)}
+
+
+def _console() -> dict[str, Any]:
+    """The two consoles' rings, as web/terminal.mjs carries their bytes."""
+    parts = LAYOUT["Ring"].fields
+
+    def ring(offset: int, number: int) -> dict[str, int]:
+        return {"head": offset + parts["head"].offset, "tail": offset + parts["tail"].offset, "place": ring_place(number)}
+
+    return {
+        "slot": CONSOLE_SLOT, "bytes": RING_SIZE, "bell": field("Machine.doorbell").offset,
+        "rings": field("Machine.doorbell_count").offset, "bit": CONSTANTS["DOORBELL_CONSOLE"],
+        "uart": ring(field("Machine.uart.tx").offset, 0),
+        "output": ring(field("Machine.virtio.tx", CONSOLE_SLOT).offset, 2),
+        "input": ring(field("Machine.virtio.rx", CONSOLE_SLOT).offset, 3),
+    }
+
+
+def stream_places(plan: MemoryPlan) -> dict[str, int]:
+    """web/storage/stream.mjs's Places, but for how long it learns."""
+    return {
+        "ram": RAM_OFFSET, "ramBytes": plan.ram_bytes, "flags": plan.values["page_flags_offset"],
+        "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
+        "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
+        "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
+    }
+
+
+def resets(state: Mapping[str, bytes], slot: int) -> int:
+    """How often a slot had been reset when the machine fell asleep."""
+    at = field("Machine.virtio.reset_count", slot).offset - structures.base_of("Machine")
+    return int.from_bytes(state["Machine"][at : at + 4], "little")

@@ -1,0 +1,154 @@
+"""A page's machine runs before Python is up, and Python adopts it, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Playwright, Route
+
+from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path
+from tests.e2e.tab import PythonError, Tab
+
+# Changes what sleeps in IndexedDB: `change` gets the database's stores and the manifest's text.
+CHANGE = """async (change) => {
+    const settled = (request) => new Promise((yes) => { request.onsuccess = () => yes(request.result); });
+    const database = await settled(indexedDB.open("hartwell"));
+    const stores = database.transaction(["records", "chunks"], "readwrite");
+    const [records, chunks] = ["records", "chunks"].map((name) => stores.objectStore(name));
+    const key = ["snapshot", "desk"];
+    const record = await settled(records.get(key));
+    await eval(change)({ settled, records, chunks, key, record });
+    database.close();
+}"""
+OTHERWISE = """async ({ settled, records, key, record }) =>
+    settled(records.put({ ...record, text: record.text.replace('"bare":false', '"bare":true') }, key))"""
+NO_MEMORY = """async ({ settled, chunks, record }) => {
+    const areas = JSON.parse(record.text.split("\\n")[1]).areas;
+    const names = ({ chunks }) => {
+        const bytes = Uint8Array.from(atob(chunks), (letter) => letter.charCodeAt(0));
+        const hex = (list) => Array.from(list, (byte) => byte.toString(16).padStart(2, "0")).join("");
+        return Array.from({ length: bytes.length / 40 }, (_, i) => hex(bytes.subarray(40 * i + 8, 40 * i + 40)));
+    };
+    const kept = new Set(names(areas.rings));
+    for (const name of names(areas.ram)) if (!kept.has(name)) await settled(chunks.put(new Uint8Array([1, 2, 3]), name));
+}"""
+
+
+@pytest.fixture
+def context(playwright: Playwright, tmp_path: Path, server: str) -> Iterator[BrowserContext]:
+    """Chromium where a machine sleeps as "desk"."""
+    context = playwright.chromium.launch_persistent_context(
+        tmp_path / "profile", executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
+        viewport={"width": 1200, "height": 760},
+    )
+    tab = Tab(context.new_page(), server).boot("?image=shell")
+    tab.python("Machine.checkpoint_seconds = None")
+    tab.run("echo kept > /tmp/kept")
+    tab.python("await machine.hibernate('desk')")
+    tab.page.close()
+    yield context
+    context.close()
+
+
+def _without_python(context: BrowserContext, server: str) -> tuple[Tab, list[Route]]:
+    """A page whose Python waits for a file, and the request for that."""
+    tab = Tab(context.new_page(), server)
+    held: list[Route] = []
+    context.route("**/pyodide.asm.wasm", lambda route: held.append(route))
+    tab.page.goto(server)
+    tab.wait_for_state("running")
+    assert tab.page.evaluate("Promise.race([window.hartwell.ready.then(() => 'up'), Promise.resolve('not yet')])") == "not yet"
+    return tab, held
+
+
+def _let_python_come(context: BrowserContext, held: list[Route]) -> None:
+    for route in held:
+        route.continue_()
+    context.unroute("**/pyodide.asm.wasm")
+
+
+def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: str) -> None:
+    tab, held = _without_python(context, server)
+    tab.type("echo be''fore; n=1\n")
+    tab.wait_for_screen("\nbefore")
+    assert len(held) == 1, "Python has asked for its engine and waits"
+    # Work that goes on over the handover, and keys of which some come before it and some after.
+    tab.type("while sleep 0.05; do echo $n > /tmp/n; n=$((n+1)); done &\n")
+    tab.type("cat > /tmp/typed\n")
+    _let_python_come(context, held)
+    words = [f"word{number}" for number in range(60)]
+    for word in words:
+        tab.type(f"{word}\n")
+    tab.page.evaluate("window.hartwell.ready")
+    tab.page.keyboard.press("Control+d")
+    assert tab.run("while ! grep -q word59 /tmp/typed; do sleep 0.1; done; cat /tmp/typed").split() == words
+    assert tab.run("cat /tmp/kept") == "kept\n"
+    assert int(tab.run("cat /tmp/n")) > 0
+    assert tab.python("[machine.name, machine.state, Machine.shown is machine]") == ["desk", "running", True]
+    # Python's console knows what came before it, and so does the terminal, once.
+    assert tab.python(r"machine.console.transcript.replay().decode().count('\nbefore')") == 1
+    assert tab.screen().count("\nbefore") == 1
+    with pytest.raises(PythonError, match="MachineInUse"):
+        tab.python("await Machine.wake('desk', show=False)")
+    # Its devices are Python's now: the shared folder, entropy, a socket.
+    assert tab.run("echo shared > /mnt/host/file && cat /mnt/host/file") == "shared\n"
+    assert tab.run("head -c 8 /dev/hwrng | wc -c") == "8\n"
+    assert abs(int(tab.run("sleep 1; date +%s")) - tab.python("import time; time.time()")) < 5
+    assert tab.errors == []
+
+    # It sleeps and wakes as any other: that it was adopted is not seen in what is kept.
+    tab.python("await machine.checkpoint()")
+    count = int(tab.run("cat /tmp/n"))
+    tab.python("await machine.hibernate()")
+    tab.page.close()
+    tab, held = _without_python(context, server)
+    tab.type("echo ag''ain\n")
+    tab.wait_for_screen("\nagain")
+    _let_python_come(context, held)
+    assert int(tab.run("cat /tmp/n")) >= count
+    assert tab.run("cat /tmp/kept") == "kept\n"
+    # By Python alone it is the same machine.
+    tab.python("await machine.hibernate()")
+    tab.python("machine = await Machine.wake('desk', lazy=False)")
+    assert int(tab.run("cat /tmp/n")) >= count
+    assert tab.errors == []
+
+
+def test_another_tab_is_told(context: BrowserContext, server: str) -> None:
+    tab, held = _without_python(context, server)
+    _let_python_come(context, held)
+    other = Tab(context.new_page(), server)
+    other.open("?boot=no")
+    with pytest.raises(PythonError, match="runs already"):
+        other.python("await Machine.wake('desk')")
+    assert other.python("(await Machine.wake('desk', fork=True, show=False)).state") == "running"
+    assert tab.run("cat /tmp/kept") == "kept\n"
+
+
+def test_a_machine_that_stops_before_python_is_up(context: BrowserContext, server: str) -> None:
+    tab, held = _without_python(context, server)
+    tab.type("echo last''words; poweroff -f\n")
+    tab.wait_for_screen("\nlastwords")
+    tab.page.wait_for_timeout(1000)
+    _let_python_come(context, held)
+    tab.wait_for_state("stopped")
+    for _ in range(100):  # there is no state to come back to
+        if not (shelf := tab.python("[one.name for one in await Machine.snapshots()]")):
+            break
+        tab.page.wait_for_timeout(100)
+    assert shelf == []
+
+
+@pytest.mark.parametrize(("change", "said"), [(OTHERWISE, "its manifest is damaged"), (NO_MEMORY, "damaged")])
+def test_damage_is_named(context: BrowserContext, server: str, change: str, said: str) -> None:
+    page = context.new_page()
+    page.goto(server + "?boot=no")
+    page.evaluate(CHANGE, f"({change})")
+    page.close()
+    tab = Tab(context.new_page(), server)
+    tab.page.goto(server)
+    assert said in tab.wait_for_notice()
+    assert "SnapshotCorrupt" in tab.notice()
+    assert tab.python("[one.name for one in await Machine.snapshots()]") == ["desk"]

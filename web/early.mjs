@@ -1,0 +1,190 @@
+/**
+ * Wakes the machine that a visit begins with while Python still starts.
+ *
+ * A snapshot of this very layout has a recipe (py/hartwell/snapshot/recipe.py):
+ * which bytes go where in a fresh memory.  With it this does what
+ * hartwell.snapshot.wake does, in the same order, and Python adopts the machine
+ * when it is up.  Until then its terminal is terminal.mjs's.  Whatever is
+ * unusual is left to Python, which also has the words for what is wrong.
+ */
+
+import { createCore } from "./core.mjs";
+import { CHUNK, DIGEST, hex, sha256 } from "./storage/store.mjs";
+
+const KIND = "snapshot";
+const HEAD = /^hartwell-snapshot 1 ([0-9a-f]{64})\n/;
+const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
+
+/** @typedef {import("./storage/client.mjs").StorageClient} StorageClient */
+
+/**
+ * @typedef {object} Place what it stands on
+ * @property {StorageClient} store
+ * @property {() => Promise<import("./core.mjs").Cpu>} cpu
+ * @property {import("./core.mjs").Spawn} spawn a hart's worker
+ * @property {import("./core.mjs").Thread} terminal a worker of terminal.mjs
+ * @property {(state: object) => MessagePort} show the machine runs: gives the page its state, and one end of a channel for its terminal
+ * @property {() => Promise<{output: Uint8Array, keys: Uint8Array}>} handOver the page gives that up, and says what it had
+ */
+
+/**
+ * What hartwell.platform.javascript.JavaScriptEarly holds.
+ *
+ * @typedef {object} Early
+ * @property {string} name
+ * @property {string} text the manifest
+ * @property {any} core of core.mjs
+ * @property {number} woke seconds since the Unix epoch
+ * @property {() => Promise<number[]>} streamed
+ * @property {() => Promise<{shown: Uint8Array, output: Uint8Array, keys: Uint8Array}>} takeOver
+ * @property {() => Promise<void>} drop
+ */
+
+/**
+ * @param {Place} place
+ * @returns {Promise<Early | null>} null: Python is to look
+ */
+export async function wakeEarly(place) {
+  const { store } = place;
+  for (const name of await byAge(store)) {
+    const first = await read(store, name);
+    if (!first) return null;
+    const lock = `machine ${first.manifest.machine.identity}`;
+    if (!(await store.lock(lock))) continue; // another tab has it; an older one may be free
+    // What that tab may have saved last is there now.
+    const found = await read(store, name);
+    const early = found && found.manifest.machine.identity === first.manifest.machine.identity
+      ? await wake(place, name, lock, found).catch((error) => void console.info("The machine wakes when Python is up.", error))
+      : undefined;
+    if (early) return early;
+    await store.unlock(lock);
+    return null;
+  }
+  return null;
+}
+
+/**
+ * Names of sleeping machines, the newest first.
+ * @param {StorageClient} store
+ */
+async function byAge(store) {
+  /** @type {import("./storage/store.mjs").Listed[]} */
+  const listed = JSON.parse(await store.records(KIND));
+  const when = (/** @type {import("./storage/store.mjs").Listed} */ { about, time }) => JSON.parse(about).time || time / 1000;
+  return listed.sort((a, b) => when(b) - when(a)).map(({ name }) => name);
+}
+
+/**
+ * @param {StorageClient} store
+ * @param {string} name
+ * @returns {Promise<{text: string, manifest: any} | null>} null: not for this way
+ */
+async function read(store, name) {
+  const text = (await store.getRecord(KIND, name))?.text ?? "";
+  const head = HEAD.exec(text);
+  if (!head) return null;
+  const body = text.slice(head[0].length);
+  if (hex(await sha256(new TextEncoder().encode(body))) !== head[1]) return null;
+  const manifest = JSON.parse(body);
+  return manifest.recipe?.layout === undefined || manifest.machine.paused ? null : { text, manifest };
+}
+
+/**
+ * @param {Place} place
+ * @param {string} name
+ * @param {string} lock
+ * @param {{text: string, manifest: any}} found
+ * @returns {Promise<Early | undefined>}
+ */
+async function wake({ store, cpu, spawn, terminal, show, handOver }, name, lock, { text, manifest }) {
+  const { recipe, areas, console: shown } = manifest;
+  const guard = await store.begin(); // nobody drops a chunk that is still to come
+  const core = await createCore(await cpu(), recipe.core, spawn);
+  try {
+    if (core.call("layout_digest") !== recipe.layout) throw new Error("it was saved by another version");
+    core.prepareHarts();
+    put(core, recipe.state); // machine_init looks at the plan in it
+    core.call("machine_init");
+    const rings = listed(areas.rings.chunks);
+    const ranges = rings.indexes.flatMap((index) => [recipe.rings + index * CHUNK, Math.min(CHUNK, areas.rings.bytes - index * CHUNK)]);
+    await store.load(core, rings.digests, ranges, 0, () => {});
+    put(core, recipe.state);
+    // What tells the guest that it woke; random bytes go to no shared memory.
+    core.view(recipe.generation, 16).set(crypto.getRandomValues(new Uint8Array(16)));
+    core.call("machine_woken");
+    const ram = listed(areas.ram.chunks);
+    const flags = core.view(recipe.chunks, Math.ceil(areas.ram.bytes / CHUNK));
+    for (const index of ram.indexes) flags[index] = 1;
+    core.call("chunks_absent");
+    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0 }), 0);
+    const over = () => store.end(guard);
+    streamed.then(over, over);
+    await core.startHarts();
+    const before = concat([new TextEncoder().encode(`\x1bc${shown.base}`), bytes(shown.since)]);
+    core.call("machine_resume");
+    const { image, harts, memory } = manifest.machine;
+    const port = show({ state: "running", image, name, harts, memory });
+    terminal.post({
+      type: "carry", module: core.module, memory: core.memory, place: core.terminalPlace, console: recipe.console,
+      port, shown: before, keys: bytes(shown.typed),
+    }, [port]);
+    core.call("devices_hold", 0);
+    return {
+      name, text, core, woke: Date.now() / 1000, streamed: () => streamed,
+      takeOver: async () => {
+        const rest = await handOver();
+        terminal.terminate();
+        return { shown: before, ...rest };
+      },
+      drop: async () => {
+        core.terminate();
+        await store.unlock(lock);
+      },
+    };
+  } catch (error) {
+    core.terminate();
+    await store.end(guard);
+    throw error;
+  }
+}
+
+/**
+ * @param {any} core
+ * @param {[number, string][]} state offsets, and bytes in base64
+ */
+function put(core, state) {
+  for (const [offset, data] of state) {
+    const piece = bytes(data);
+    core.view(offset, piece.length).set(piece);
+  }
+}
+
+/**
+ * Places and digests of an area's chunks.
+ * @param {string} packed as a manifest has them
+ */
+function listed(packed) {
+  const data = bytes(packed);
+  const view = new DataView(data.buffer);
+  const count = data.length / ENTRY;
+  const indexes = Array.from({ length: count }, (_, i) => view.getUint32(i * ENTRY, true));
+  const digests = new Uint8Array(DIGEST * count);
+  for (let i = 0; i < count; i++) digests.set(data.subarray(i * ENTRY + 8, (i + 1) * ENTRY), i * DIGEST);
+  return { indexes, digests };
+}
+
+/** @param {string} base64 */
+function bytes(base64) {
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+}
+
+/** @param {Uint8Array[]} parts */
+function concat(parts) {
+  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
