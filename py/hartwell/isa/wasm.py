@@ -239,11 +239,11 @@ class _Compiler:
 
     def _sign_extend(self, kind: str, node: Node) -> None:
         """(int64_t)(intN_t)node without a detour through 32 bits."""
-        if kind == "i32" and node[:2] == ("binary", "+") and node[3] == ("cast", "u32", ("name", "IMM")):
-            self.value_as(node[2], "u64")  # bits from 32 on don't matter, and a small constant is an operand
-            self.value_as(("name", "IMM"), "u64")
-            self.op(0x7C)
-            have = "u64"
+        if kind == "i32" and node[0] == "binary" and node[1] in ("+", "-"):
+            self.value_as(node[2], "u32")  # the engine adds registers' low halves without truncating them first
+            self.value_as(node[3], "u32")
+            self.op(_OPCODES[node[1]][0])
+            have = "u32"
         else:
             have = self.value(node)
         if have.endswith("32"):
