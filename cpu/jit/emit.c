@@ -62,24 +62,45 @@ static void emit_between(struct Emit *e, const struct JitBlock *b)
         emit_way_out(e, b, last, taken ? 1 : 0, !taken, (e->turn + 1) * b->count);
 }
 
+/* Instructions of the block before the one that ends it. */
+static uint32_t before_end(const struct JitBlock *b)
+{
+    return b->end == END_FALL || b->end == END_AGAIN || b->count == 0 ? b->count : b->count - 1u;
+}
+
+/* The instruction, other than those that decide where it goes on. */
+uint32_t emit_next(struct Emit *e, const struct JitBlock *b)
+{
+    const struct JitInsn *n = &e->r->insns[b->first + e->k];
+    if (e->k >= before_end(b) || n->kind == KIND_BRANCH)
+        return 1;
+    if (e->k + 1 < before_end(b) && emit_zero_extension(e, n))
+        return 2;
+    if (!emit_rotation(e, n))
+        emit_insn(e, n);
+    return 1;
+}
+
 static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns)
 {
-    uint32_t last = b->end == END_FALL || b->end == END_AGAIN || b->count == 0 ? b->count : b->count - 1u;
+    uint32_t last = before_end(b);
     e->fp_known = fp_known;
     e->valid = b->live_in;
+    later_begin(e, fp_known == FP_EASY);
     for (e->turn = 0;; e->turn++) {
-        for (e->k = 0; e->k < last; e->k++) {
+        for (e->k = 0; e->k < last;) {
             const struct JitInsn *n = &e->r->insns[b->first + e->k];
             if (n->kind == KIND_BRANCH)
                 emit_way_out(e, b, n, 0, b->out_if, step(e) + 1);
-            else if (e->k + 1 < last && emit_zero_extension(e, n))
-                e->k++;
-            else if (!emit_rotation(e, n))
-                emit_insn(e, n);
+            else
+                later_before(e, n);
+            e->k += emit_next(e, b);
             e->valid |= n->writes;
         }
-        if (e->turn + 1 == turns)
+        if (e->turn + 1 == turns) {
+            later_check(e);
             return;
+        }
         emit_between(e, b);
     }
 }
@@ -92,7 +113,7 @@ static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
         look_ahead(e);
         emit_insns(e, b, fp ? FP_EASY : FP_UNKNOWN, b->turns);
         end_ahead(e);
-        emit_insns(e, b, fp ? FP_EXACT : FP_UNKNOWN, 1);
+        emit_insns(e, b, FP_UNKNOWN, 1);
         if (b->turns > 1)
             emit_end(e, b);
         close(e);
@@ -183,6 +204,7 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
         p->address = (uint8_t)(next + e->page_count + 2 * k);
         p->room = (uint8_t)(p->address + 1);
     }
+    e->later_local = next + 3 * e->page_count;
 }
 
 static void begin(struct Emit *e)
@@ -191,7 +213,7 @@ static void begin(struct Emit *e)
     plan_pages(e);
     name_locals(e, &xs, &fs);
     uint32_t more = e->page_count + e->loop_count;
-    put_u(&e->out, more ? 5 : 3);
+    put_u(&e->out, (more ? 5 : 3) + (e->later_planned ? 3 : 0));
     put_u(&e->out, I32_LOCALS), put(&e->out, W_TYPE_I32);
     put_u(&e->out, I64_LOCALS + xs), put(&e->out, W_TYPE_I64);
     put_u(&e->out, fs), put(&e->out, W_TYPE_F64);
@@ -199,6 +221,8 @@ static void begin(struct Emit *e)
         put_u(&e->out, more), put(&e->out, W_TYPE_I32);
         put_u(&e->out, 2 * e->page_count), put(&e->out, W_TYPE_I64);
     }
+    if (e->later_planned)
+        later_locals(e);
     if (e->r->uses_memory)
         find_tables(e);
     load_registers(e, e->r->blocks[e->r->entry_block].live_in);

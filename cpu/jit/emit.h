@@ -67,6 +67,20 @@ struct Page {
 #define LOOPS 12
 #define PAGE_SPAN 128 /* what is looked up by one look, at most */
 
+/* A run of instructions whose results of floating point nobody asked for yet (jit/later.c). */
+#define LATER_KEPT 6
+struct Later {
+    bool allowed, on;
+    bool summed, odd, collected; /* locals hold results */
+    uint16_t from;               /* its first instruction, turn by turn */
+    uint16_t room;               /* instructions that may be emitted once more */
+    uint16_t results;
+    uint32_t open;               /* f registers with results of which nothing was computed */
+    uint32_t bounded;            /* those that are collected: 2^-511 or more, or the run is done again */
+    RegSet read, written;        /* what it found in registers and read; what it wrote */
+    uint8_t kept[2][LATER_KEPT], kept_count[2]; /* of x and f registers, what it found in them is in locals */
+};
+
 #define STUBS 40
 #define HINTS 200
 #define LABELS 600
@@ -101,6 +115,9 @@ struct Emit {
     uint32_t turn;  /* which time, where the loop is unrolled */
     RegSet valid;   /* registers whose locals hold their values */
     uint32_t fp_known; /* in this block: FP_* */
+    struct Later later;
+    uint32_t later_local;
+    bool later_planned; /* some loop may do so */
 };
 
 /* The instruction's number among all that the block does, turn by turn. */
@@ -152,6 +169,8 @@ uint32_t depth_of(struct Emit *e, uint32_t block); /* labels between here and th
 void branch_to(struct Emit *e, uint32_t code, uint32_t block); /* W_BR or W_BR_IF */
 void spend(struct Emit *e, uint32_t instructions); /* of the fuel */
 void emit_tree(struct Emit *e, uint32_t block); /* a block with all that it dominates */
+
+uint32_t emit_next(struct Emit *e, const struct JitBlock *b); /* how many instructions it took */
 
 /* jit/end.c */
 void emit_end(struct Emit *e, const struct JitBlock *b);
@@ -227,8 +246,6 @@ enum {
     FP_ON,     /* FS is on */
     FP_KNOWN,  /* all that need_fp() sees to */
     FP_EASY,   /* FS is dirty, rounding to nearest, NX set: push_fp_easy() */
-    FP_EXACT,  /* all is done by the exact function, but FS is still unknown */
-    FP_EXACT_KNOWN,
 };
 void push_fp_easy(struct Emit *e); /* i32 */
 bool needs_easy_fp(const struct JitInsn *n);
@@ -237,7 +254,18 @@ void forget_fp(struct Emit *e);    /* after a call, or a CSR was written */
 void need_fp_on(struct Emit *e);   /* FS not off, or leaves */
 void look_up_fp_flags(struct Emit *e); /* L_FPOK, and fp_limit() by it */
 uint32_t fp_limit(const struct Emit *e); /* local: results below it owe no flag */
+void push_exponent_not(struct Emit *e, uint32_t least, uint32_t count);
 void emit_fp(struct Emit *e, const struct JitInsn *n);
+
+/* jit/later.c */
+void later_locals(struct Emit *e); /* their declarations */
+void later_begin(struct Emit *e, bool allowed);
+void later_before(struct Emit *e, const struct JitInsn *n); /* each instruction that doesn't end its block */
+/* Takes the result on the stack as n's; or those that n compares are to be numbers; false: the caller must see to it now. */
+bool later_result(struct Emit *e, const struct JitInsn *n, bool finite_only);
+bool later_numbers(struct Emit *e, const struct JitInsn *n);
+void later_check(struct Emit *e);       /* asks for what nobody asked for yet */
+void later_check_aside(struct Emit *e); /* the same in an arm that leaves */
 
 /* The "if" or "br_if" that follows is seldom taken (branch hinting proposal):
  * without it the engine would save registers for a call behind it at once. */

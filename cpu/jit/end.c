@@ -286,6 +286,7 @@ void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn
     if (!out_if)
         op(e, W_I32_EQZ);
     open(e, W_IF, LABEL_NONE);
+    later_check_aside(e);
     spend(e, done);
     emit_edge(e, b, k);
     close(e);

@@ -210,6 +210,7 @@ static RegSet dirty_now(const struct Emit *e) { return region_dirty(e->r, e->blo
 
 void exit_slow(struct Emit *e)
 {
+    later_check_aside(e);
     push32(e, e->r->insns[e->block->first + e->k].at | step(e) << 16);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
@@ -217,6 +218,7 @@ void exit_slow(struct Emit *e)
 
 void exit_slow_crossing(struct Emit *e)
 {
+    later_check_aside(e);
     push32(e, e->r->insns[e->block->first + e->k].at | step(e) << 16 | 1u << 30);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));

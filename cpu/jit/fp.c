@@ -127,7 +127,7 @@ static void push_not_fpok(struct Emit *e)
 }
 
 /* i32: the temporary's exponent field less `least` is `count` or more. */
-static void push_exponent_not(struct Emit *e, uint32_t least, uint32_t count)
+void push_exponent_not(struct Emit *e, uint32_t least, uint32_t count)
 {
     get(e, e->float_temp);
     op(e, W_I64_FROM_F64);
@@ -205,6 +205,8 @@ static void arithmetic_d(struct Emit *e, const struct JitInsn *n, uint32_t code,
     if (code != F64_SQRT)
         push_d(e, rs2_of(n));
     op(e, code);
+    if (later_result(e, n, finite_only))
+        return;
     set(e, e->float_temp);
     finite_only ? push_not_finite_d(e) : push_not_normal_d(e);
     finish_d(e, n);
@@ -285,6 +287,8 @@ static void fused_d(struct Emit *e, const struct JitInsn *n, bool negate_product
     op(e, W_SIMD), put_u(&e->out, 0x14);
     op(e, W_SIMD), put_u(&e->out, 0x107); /* f64x2.relaxed_madd */
     op(e, W_SIMD), put_u(&e->out, 0x21), put(&e->out, 0); /* f64x2.extract_lane 0 */
+    if (later_result(e, n, false))
+        return;
     set(e, e->float_temp);
     push_not_normal_d(e);
     finish_d(e, n);
@@ -299,6 +303,10 @@ static void compare_d(struct Emit *e, const struct JitInsn *n, uint32_t code, bo
     op(e, code);
     op(e, to_x ? W_I64_EXTEND_U : W_I64_FROM_F64);
     set(e, L_WORD);
+    if (later_numbers(e, n)) {
+        finish(e, n);
+        return;
+    }
     push_d(e, n->i.rs1);
     push_d(e, n->i.rs1);
     op(e, F64_NE);
@@ -428,10 +436,6 @@ void emit_fp(struct Emit *e, const struct JitInsn *n)
     /* Of those without a rounding mode, the decoder leaves 0. */
     if (rm == 5 || rm == 6) {
         exit_slow(e);
-        return;
-    }
-    if (e->fp_known == FP_EXACT || e->fp_known == FP_EXACT_KNOWN) {
-        exactly(e, n);
         return;
     }
     bool nearest = rm == FP_ROUND_RNE || rm == 7; /* dynamic: L_FPOK knows */

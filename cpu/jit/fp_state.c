@@ -9,15 +9,14 @@
 
 void need_fp_on(struct Emit *e)
 {
-    if (e->fp_known != FP_UNKNOWN && e->fp_known != FP_EXACT)
+    if (e->fp_known != FP_UNKNOWN)
         return;
     LOAD_HART(e, W_I64_LOAD, 3, mstatus);
     push64(e, MSTATUS_FS);
     op(e, W_I64_AND);
     op(e, W_I64_EQZ);
     exit_slow_if(e);
-    if (e->fp_known == FP_UNKNOWN)
-        e->fp_known = FP_ON;
+    e->fp_known = FP_ON;
 }
 
 #define LIMIT (0x7fdull << 53) /* exponent field 0x7fd, as a double's bits without their sign */
@@ -70,10 +69,6 @@ static void leave_unless_dirty(struct Emit *e)
  * once, L_FPKNOWN remembers it until something may have changed it. */
 void need_fp(struct Emit *e)
 {
-    if (e->fp_known == FP_EXACT) {
-        leave_unless_dirty(e);
-        e->fp_known = FP_EXACT_KNOWN;
-    }
     if (e->fp_known >= FP_KNOWN)
         return;
     get(e, L_FPKNOWN);

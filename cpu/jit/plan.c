@@ -173,13 +173,16 @@ void plan_groups(struct Emit *e, const struct JitBlock *b) { plan_block(e, b, fa
 void plan_pages(struct Emit *e)
 {
     e->page_count = e->loop_count = 0;
+    e->later_planned = false;
     for (uint32_t k = 0; k < e->r->order_count; k++) {
         const struct JitBlock *b = &e->r->blocks[e->r->by_order[k]];
         if (!b->tight)
             continue;
         plan_block(e, b, true);
-        if ((b->loop || b->itself) && e->loop_count < LOOPS)
+        if ((b->loop || b->itself) && e->loop_count < LOOPS) {
             e->loop_at[e->loop_count++] = e->r->by_order[k];
+            e->later_planned |= has_fp(e, b);
+        }
     }
 }
 

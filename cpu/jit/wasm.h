@@ -20,7 +20,7 @@ enum {
     W_I64_SHL = 0x86, W_I64_SHR_S = 0x87, W_I64_SHR_U = 0x88, W_I32_WRAP = 0xa7, W_I64_EXTEND_S = 0xac,
     W_I64_EXTEND_U = 0xad, W_I64_FROM_F64 = 0xbd, W_F64_FROM_I64 = 0xbf, W_I64_EXTEND32 = 0xc4,
     W_ATOMIC = 0xfe, W_FC = 0xfc, W_SIMD = 0xfd,
-    W_EMPTY = 0x40, W_TYPE_I32 = 0x7f, W_TYPE_I64 = 0x7e, W_TYPE_F64 = 0x7c, W_FUNCREF = 0x70,
+    W_EMPTY = 0x40, W_TYPE_I32 = 0x7f, W_TYPE_I64 = 0x7e, W_TYPE_F64 = 0x7c, W_TYPE_V128 = 0x7b, W_FUNCREF = 0x70,
 };
 
 /* Where bytes go.  Past `end` nothing is written and `full` is set. */

@@ -12,7 +12,7 @@ import wasmtime
 from hartwell.layout import CONSTANTS, RAM_BASE, RAM_OFFSET, field
 from hartwell.platform import wasmtime as platform
 from hartwell.platform.wasmtime import WasmtimeCore
-from tests.core import bench, wild
+from tests.core import bench, wild, wild_fp
 from tests.core.bench import get, put
 from tests.oracle import run as oracle
 from tests.oracle.records import WINDOW, Record, initial, load
@@ -110,6 +110,59 @@ def assert_same_course(text: str, turns: int = 4) -> Counter[str]:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_translated_or_not_a_program_takes_the_same_course(seed: int) -> None:
     assert_same_course(wild.Wild(seed).text)
+
+
+RUNS = {  # fs0 2^-600, fs1 1.5, fs2 2^-250, fs3 0, fs4 infinite, fs5 the greatest number, fs6 a signaling NaN; s2 leads to fs0
+    "one product": "fmul.d fa0,fs0,fs0",
+    "a product among sums": "fmul.d fa0,fs0,fs0; fadd.d fa1,fs1,fs1",
+    "two products": "fmul.d fa0,fs0,fs0; fmul.d fa1,fs1,fs1",
+    "the second product": "fmul.d fa0,fs1,fs1; fmul.d fa1,fs0,fs0",
+    "three products": "fmul.d fa0,fs1,fs1; fmul.d fa1,fs1,fs1; fmul.d fa2,fs0,fs0",
+    "a product of products": "fmul.d fa0,fs2,fs2; fmul.d fa1,fa0,fa0; fmul.d fa2,fa1,fa1",
+    "a product of a product that became a sum": "fmul.d fa0,fs1,fs1; fmul.d fa5,fs2,fs2; fadd.d fa0,fs0,fs0; fmul.d fa2,fa0,fa5",
+    "a product of a product that was loaded": "fmul.d fa0,fs1,fs1; fmul.d fa5,fs2,fs2; fld fa0,0(s2); fmul.d fa2,fa0,fa5",
+    "an infinity that is divided by": "fdiv.d fa0,fs1,fs3; fdiv.d fa1,fs1,fa0; fld fa0,0(s2)",
+    "a NaN that is forgotten": "fadd.d fa0,fs4,fs1; fsub.d fa0,fa0,fa0; fld fa0,0(s2); fadd.d fa1,fs1,fs1",
+    "an overflow": "fadd.d fa0,fs5,fs5; fsgnj.d fa1,fa0,fs1; fld fa0,0(s2)",
+    "an accumulator": "fmul.d fa1,fa2,fs1; fadd.d fa2,fa2,fa1",
+    "a NaN that is compared": "fadd.d fa1,fs1,fs1; flt.d a1,fs6,fa1; fld fa1,0(s2)",
+    "a NaN's minimum": "fadd.d fa1,fs1,fs1; fmin.d fa0,fs6,fa1",
+    "fused": "fmadd.d fa0,fs0,fs0,fs3; fmul.d fa1,fs1,fs1",
+    "behind a store": "fmul.d fa0,fs1,fs1; fsd fa0,8(s2); fmul.d fa0,fs0,fs0; fadd.d fa1,fa0,fs1",
+    "more registers than are kept": "; ".join(f"fadd.d f{k},f{k},fs1" for k in (10, 11, 12, 13, 14, 15, 16, 17, 28, 29)),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_results_that_are_asked_for_together(name: str) -> None:
+    """Flags, NaNs and values of a loop whose results nobody sees before its end, or a
+    store.  A checksum keeps them: a look is preceded by interpreted instructions."""
+    values = [0x1A7 << 52, 0x3FF8 << 48, 0x305 << 52, 0, 0x7FF << 52, (0x7FF << 52) - 1, (0x7FF << 52) + 1]
+    counted = assert_same_course(f"""
+    li t6, 0x6000
+    csrs mstatus, t6
+    li s2, {wild.DATA}
+    {"".join(f"li t0, {value}; fmv.d.x fs{k}, t0; " for k, value in enumerate(values))}
+    fsd fs0, 0(s2)
+main: csrwi fflags, 1
+    fsgnj.d fa2, fs1, fs1
+    addi s3, s3, 1
+    andi s1, s3, 7
+    addi s1, s1, 1
+loop: {RUNS[name]}
+    addi s1, s1, -1
+    bnez s1, loop
+    csrr a0, fflags
+    slli a4, s4, 2; add s4, s4, a4; add s4, s4, a0
+    fmv.x.d a4, fa0; xor s4, s4, a4; fmv.x.d a4, fa1; xor s4, s4, a4
+    j main
+    """)
+    assert counted["ran"] > 40_000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_loops_of_floating_point_take_the_same_course(seed: int) -> None:
+    assert_same_course(wild_fp.WildFp(seed).text)
 
 
 # Adds 1 to the immediate of the instruction at `patched`, every 1,000 calls of f.
