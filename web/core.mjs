@@ -10,6 +10,7 @@
 
 import { caller, signatures } from "./exports.mjs";
 import { instantiate } from "./instance.mjs";
+import { waitAsync } from "./wait.mjs";
 
 /**
  * Numbers of the layout that the glue needs, from py/hartwell/layout.py.
@@ -158,25 +159,6 @@ function allocate(pages) {
  */
 function stackOf(plan, thread) {
   return { stackTop: plan.stackBase + (thread + 1) * plan.stackSize };
-}
-
-/**
- * @param {Int32Array} words
- * @param {number} index
- * @param {number} value
- * @param {number} ms
- */
-async function waitAsync(words, index, value, ms) {
-  if (Atomics.waitAsync) {
-    const waiting = Atomics.waitAsync(words, index, value, ms);
-    if (waiting.async) await waiting.value;
-    return;
-  }
-  // Engines without waitAsync look every 4 ms, as often as a timer may fire.
-  const end = performance.now() + ms;
-  while (Atomics.load(words, index) === value && performance.now() < end) {
-    await new Promise((resolve) => setTimeout(resolve, 4));
-  }
 }
 
 /** A Python bytearray as JavaScript sees it. */

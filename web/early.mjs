@@ -13,6 +13,8 @@ import { CHUNK, DIGEST, hex, sha256 } from "./storage/store.mjs";
 
 const KIND = "snapshot";
 const HEAD = /^hartwell-snapshot 1 ([0-9a-f]{64})\n/;
+/** The guest, Python's start and the page have the processors to themselves for so long. */
+const REST_MS = 1500;
 const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
 
 /** @typedef {import("./storage/client.mjs").StorageClient} StorageClient */
@@ -116,7 +118,7 @@ async function wake({ store, cpu, spawn, terminal, show, handOver }, name, lock,
     const flags = core.view(recipe.chunks, Math.ceil(areas.ram.bytes / CHUNK));
     for (const index of ram.indexes) flags[index] = 1;
     core.call("chunks_absent");
-    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0 }), 0);
+    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0, restMs: REST_MS }), 0);
     const over = () => store.end(guard);
     streamed.then(over, over);
     await core.startHarts();

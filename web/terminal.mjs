@@ -13,6 +13,9 @@
 
 import { instantiate } from "./instance.mjs";
 import { listen, post } from "./port.mjs";
+import { waitAsync } from "./wait.mjs";
+
+const AGAIN_MS = 100; // keys that the guest had no room for are tried again then
 
 /** @typedef {{head: number, tail: number, place: number}} Ring offsets: two words, and its bytes */
 
@@ -94,7 +97,8 @@ class Carrier {
     while (!this.ended) {
       const seen = Atomics.load(this.words, word);
       this.work();
-      await changed(this.words, word, seen);
+      await waitAsync(this.words, word, seen, AGAIN_MS);
+      await new Promise((resolve) => setTimeout(resolve, 0)); // the page's messages, while the guest never rests
     }
   }
 
@@ -109,24 +113,6 @@ class Carrier {
     this.work();
     const keys = this.keys.flatMap((data) => [...data]);
     this.page.postMessage({ type: "ended", keys: Uint8Array.from(keys) });
-  }
-}
-
-const LOOK_MS = 4; // where a wait can't be awaited
-const LONGEST_MS = 100; // keys that the guest has no room for are tried again then
-
-/**
- * @param {Int32Array} words
- * @param {number} index
- * @param {number} value
- */
-async function changed(words, index, value) {
-  if (Atomics.waitAsync) {
-    const waiting = Atomics.waitAsync(words, index, value, LONGEST_MS);
-    if (waiting.async) await waiting.value;
-    else await new Promise((resolve) => setTimeout(resolve, 0)); // for the page's messages
-  } else if (Atomics.load(words, index) === value) {
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
 }
 

@@ -18,10 +18,12 @@ void ram_all_dirty(void)
         __atomic_fetch_or(page_flags(page), PAGE_DIRTY, __ATOMIC_SEQ_CST);
 }
 
-/* Begins a new epoch: byte i at chunk_dirty_offset becomes 1 when a page of the
- * i-th 64 KiB of RAM was written since the last one, and every page counts as
- * clean until it is written again.  Only while no hart runs, since it takes
- * what is writable out of their tables.  Returns the number of such chunks. */
+/* Begins a new epoch: byte i at chunk_dirty_offset says whether a page of the
+ * i-th 64 KiB of RAM was written since the last one (CHUNK_DIRTY), and whether
+ * one was used at all (CHUNK_TOUCHED; what runs translated all the time may
+ * not be seen).  Every page counts as clean until it is written again.  Only
+ * while no hart runs, since it empties their tables.  Returns the number of
+ * dirty chunks. */
 EXPORT uint32_t dirty_take(void)
 {
     const struct Machine *m = MACHINE;
@@ -29,13 +31,18 @@ EXPORT uint32_t dirty_take(void)
     uint8_t *chunk = (uint8_t *)mem_at(m->chunk_dirty_offset);
     memset(chunk, 0, (pages + CHUNK_PAGES - 1) / CHUNK_PAGES);
     for (uint32_t i = 0; i < m->hart_count; i++)
-        tlb_drop_writes(hart_at(i));
+        tlb_flush_all(hart_at(i));
     for (uint32_t page = 0; page < pages; page++) {
-        if (!(*page_flags(page) & PAGE_DIRTY))
+        if (!(*page_flags(page) & (PAGE_DIRTY | PAGE_TOUCHED)))
             continue;
-        __atomic_fetch_and(page_flags(page), (uint8_t)~PAGE_DIRTY, __ATOMIC_SEQ_CST);
-        found += !chunk[page / CHUNK_PAGES];
-        chunk[page / CHUNK_PAGES] = 1;
+        uint8_t old = __atomic_fetch_and(page_flags(page), (uint8_t)~(PAGE_DIRTY | PAGE_TOUCHED), __ATOMIC_SEQ_CST);
+        uint8_t *said = &chunk[page / CHUNK_PAGES];
+        if (old & PAGE_DIRTY) {
+            found += !(*said & CHUNK_DIRTY);
+            *said |= CHUNK_DIRTY;
+        }
+        if (old & PAGE_TOUCHED)
+            *said |= CHUNK_TOUCHED;
     }
     return found;
 }

@@ -31,6 +31,17 @@ static bool access_fault(struct Hart *h, uint64_t va, uint32_t access)
     return trap_raise(h, access_fault_cause[access], va);
 }
 
+/* It is here, and that it is used is noted; its flags. */
+static uint8_t page_touched(struct Hart *h, uint32_t page)
+{
+    uint8_t flags = __atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST);
+    if (flags & PAGE_ABSENT)
+        page_await(h, page);
+    if (!(flags & PAGE_TOUCHED))
+        __atomic_fetch_or(page_flags(page), PAGE_TOUCHED, __ATOMIC_SEQ_CST);
+    return flags;
+}
+
 /* --- RAM ------------------------------------------------------------------- */
 
 uint8_t *ram_at(uint64_t pa, uint64_t bytes)
@@ -39,9 +50,9 @@ uint8_t *ram_at(uint64_t pa, uint64_t bytes)
     uint64_t at = pa - RAM_BASE;
     if (at >= m->ram_bytes || bytes > m->ram_bytes - at)
         return NULL;
-    if (m->absent_pages && bytes)
+    if (bytes)
         for (uint64_t page = at / PAGE_SIZE; page <= (at + bytes - 1) / PAGE_SIZE; page++)
-            page_await(NULL, (uint32_t)page);
+            page_touched(NULL, (uint32_t)page);
     return ram_byte((uint32_t)at);
 }
 
@@ -201,9 +212,7 @@ static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t ac
     if (at >= m->ram_bytes)
         return NULL;
     uint32_t page = (uint32_t)(at / PAGE_SIZE);
-    uint8_t flags = __atomic_load_n(page_flags(page), __ATOMIC_SEQ_CST);
-    if (flags & PAGE_ABSENT)
-        page_await(h, page);
+    uint8_t flags = page_touched(h, page);
     if (access == ACCESS_WRITE)
         page_dirtied(page);
     if (!(flags & PAGE_WATCHED) && !(m->debug.watchpoint_count && debug_watched(h, va, pa))) {

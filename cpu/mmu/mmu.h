@@ -86,7 +86,6 @@ void tlb_use_set(struct Hart *h, uint32_t set);
 void tlb_flush_all(struct Hart *h);
 void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
-void tlb_drop_writes(struct Hart *h); /* of another hart, too, while it stands still */
 void tlb_note_superpage(struct Hart *h, uint64_t va); /* va's translation is one */
 /* Enters va's page into the present set's table; at: the page's offset in RAM. */
 void tlb_enter(struct Hart *h, uint64_t va, uint32_t at, bool write, bool global);

@@ -195,10 +195,3 @@ void tlb_drop_code_writes(struct Hart *h, uint32_t own)
 
 /* Every page leaves the write tables, so that its next write comes through the
  * gate.  Only while the hart stands still. */
-void tlb_drop_writes(struct Hart *h)
-{
-    for (uint32_t set = 0; set < TLB_SETS; set++)
-        for (uint32_t global = 0; global < 2; global++)
-            if (h->set_ready >> set & 1)
-                journal_flush(h, set, TABLE_WRITE, global);
-}

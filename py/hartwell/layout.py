@@ -276,7 +276,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("page_flags_offset", "u32"),  # u8 per RAM page, PAGE_*
         ("page_gen_offset", "u32"),  # u32 per RAM page: writes seen while it held code
         ("code_ring_offset", "u32"),
-        ("chunk_dirty_offset", "u32"),  # u8 per SNAPSHOT_CHUNK of RAM, from dirty_take
+        ("chunk_dirty_offset", "u32"),  # u8 per SNAPSHOT_CHUNK of RAM, from dirty_take: CHUNK_*
         ("blob_offset", "u32"), ("blob_bytes", "u32"),  # disk image in memory
         ("net_offset", "u32"), ("net_pad", "u32"),  # NET_AREA bytes for each card, see cpu/virtio/net.c
         ("total_bytes", "u32"),
@@ -449,6 +449,8 @@ CONSTANTS: dict[str, int] = {
     "OVER_BREAK": 1, "OVER_WATCH": 2,
     "DEBUG_BREAKPOINTS": 1, "DEBUG_WATCHPOINTS": 2, "DEBUG_CODE": 4,  # what debug_changed is told of
     "PAGE_INTERPRET": 16,  # never run its translations
+    "PAGE_TOUCHED": 32,  # read, written or fetched from since dirty_take
+    "CHUNK_DIRTY": 1, "CHUNK_TOUCHED": 2,  # what dirty_take says of a chunk
     # Trace.mask
     "TRACE_SYSCALLS": 1, "TRACE_TRAPS": 2, "TRACE_INTERRUPTS": 4, "TRACE_SWITCHES": 8, "TRACE_DEVICES": 16,
     # kinds of records

@@ -8,6 +8,7 @@
  * time, then the rest; so a batch is small, and nobody waits for more than one.
  */
 
+import { waitAsync } from "../wait.mjs";
 import { CHUNK, DIGEST } from "./store.mjs";
 
 /**
@@ -19,13 +20,17 @@ import { CHUNK, DIGEST } from "./store.mjs";
  * @property {number} absent word: pages that are not here
  * @property {number} wanted words: page + 1 that a thread waits for
  * @property {number} waiters how many of those
+ * @property {number} requests word that rises with each of those
  * @property {number} control word that says what the machine is to do
  * @property {number} stop in it: it ends
  * @property {number} learnMs for so long only what is waited for comes, so that all of it is noted
+ * @property {number} restMs for so long only that and `order` come: others have work to do then
  */
 
 const PAGE = 4096;
 const BEHIND = 16; // chunks of a batch that nobody waits for yet
+const FEW = 4; // the same while somebody waited a moment ago, and soon will again
+const MOMENT_MS = 50;
 
 /**
  * @param {import("./keeper.mjs").Keeper} keeper
@@ -64,17 +69,24 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
     Atomics.notify(words, places.absent >> 2);
   }
 
-  const learned = performance.now() + places.learnMs;
+  const begun = performance.now();
+  const hurried = new Set(order).size;
+  let waited = begun - MOMENT_MS;
   while (left.size) {
-    let batch = waitedFor();
+    const requests = Atomics.load(words, places.requests >> 2);
+    const batch = waitedFor();
     touched.push(...batch);
-    if (!batch.length && performance.now() < learned) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
+    const now = performance.now();
+    if (batch.length) waited = now;
+    const idle = begun + (hurried && next >= hurried ? Math.max(places.learnMs, places.restMs) : places.learnMs) - now;
+    if (!batch.length && idle > 0) {
+      await waitAsync(words, places.requests >> 2, requests, idle);
       continue;
     }
     // From afar a request costs as much as a dozen chunks: what comes next comes along.
     if (!batch.length || source.far) {
-      while (batch.length < BEHIND && next < queue.length) {
+      const behind = !source.far && now - waited < MOMENT_MS ? FEW : BEHIND;
+      while (batch.length < behind && next < queue.length) {
         const chunk = queue[next++];
         if (left.has(chunk) && !batch.includes(chunk)) batch.push(chunk);
       }

@@ -95,7 +95,7 @@ class JavaScriptStore:
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
     ) -> list[int]:
         """Fills chunks of guest RAM while the machine runs."""
-        places = {**stream_places(core.plan), "learnMs": self.learn_seconds * 1000}
+        places = {**stream_places(core.plan), "learnMs": self.learn_seconds * 1000, "restMs": 0}
         touched = await done(
             self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places), pack)
         )

@@ -73,12 +73,13 @@ def _console() -> dict[str, Any]:
 
 
 def stream_places(plan: MemoryPlan) -> dict[str, int]:
-    """web/storage/stream.mjs's Places, but for how long it learns."""
+    """web/storage/stream.mjs's Places, but for its times."""
     return {
         "ram": RAM_OFFSET, "ramBytes": plan.ram_bytes, "flags": plan.values["page_flags_offset"],
         "absentBit": CONSTANTS["PAGE_ABSENT"], "waiters": CONSTANTS["PAGE_WAITERS"],
         "control": field("Machine.control").offset, "stop": CONSTANTS["CONTROL_STOP"],
         "absent": field("Machine.absent_pages").offset, "wanted": field("Machine.snapshot.wanted").offset,
+        "requests": field("Machine.snapshot.requests").offset,
     }
 
 

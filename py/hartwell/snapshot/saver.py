@@ -28,6 +28,8 @@ KIND = "snapshot"
 ASIDE_BYTES = 32 << 20  # copied in a pause: some ten milliseconds
 ROUNDS = 3  # of storing what changes before the pause
 GARBAGE_BYTES = 64 << 20  # that checkpoints may leave in the store, when later ones have replaced what they wrote
+LATELY_CHUNKS = 384  # 24 MB, as much as a Linux needs until a first command has ended
+ORDER_CHUNKS = 1024  # that a wake brings first, at most
 DRAIN_SECONDS = 0.5  # for requests that a device in Python is at work on
 TERMINAL_SECONDS = 1.0  # for the page to say what its terminal shows
 
@@ -234,9 +236,17 @@ class Saver:
     def _take_dirty(self) -> None:
         """Adds what was written to what is to be stored.  The machine stands still."""
         core = self._machine._core
-        if core.call("dirty_take"):
-            flags = core.read(core.plan.values["chunk_dirty_offset"], -(-core.plan.ram_bytes // CHUNK))
-            self._unsaved.update(index for index, flag in enumerate(flags) if flag)
+        core.call("dirty_take")
+        flags = core.read(core.plan.values["chunk_dirty_offset"], -(-core.plan.ram_bytes // CHUNK))
+        self._unsaved.update(index for index, flag in enumerate(flags) if flag & CONSTANTS["CHUNK_DIRTY"])
+        # What was in use lately comes first on the next wake; a boot uses everything, which says nothing.
+        used = [index for index, flag in enumerate(flags) if flag & CONSTANTS["CHUNK_TOUCHED"]]
+        if len(used) <= LATELY_CHUNKS:
+            self.first(used)
+
+    def first(self, used: Sequence[int]) -> None:
+        """Chunks of RAM that a wake is to bring before others."""
+        self.order = list(dict.fromkeys([*used, *self.order]))[:ORDER_CHUNKS]
 
     def _piece(self, area: str, index: int) -> Range:
         return self._places[area][0] + index * CHUNK, self.areas[area].length(index)

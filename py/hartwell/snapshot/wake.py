@@ -254,8 +254,7 @@ async def _follow(machine: Machine, coming: Awaitable[list[int]]) -> None:
         machine._core.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
         return
     await _settle(machine)
-    known = set(machine._saver.order)
-    machine._saver.order += [index for index in dict.fromkeys(touched) if index not in known]
+    machine._saver.first(touched)
 
 
 async def _set_clock(machine: Machine) -> None:
