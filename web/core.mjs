@@ -10,6 +10,7 @@
 
 import { caller, signatures } from "./exports.mjs";
 import { instantiate } from "./instance.mjs";
+import { inTime } from "./translations.mjs";
 import { waitAsync } from "./wait.mjs";
 
 /**
@@ -24,6 +25,8 @@ import { waitAsync } from "./wait.mjs";
  * @property {number} budget instructions between two returns of hart_run
  * @property {number} again what hart_run returns when the budget is used up
  * @property {number} crash STOP_CRASH, for machine_stop
+ * @property {number} aheadTable where the table of translations made ahead belongs
+ * @property {number} aheadBytes of the word that says how long it is
  */
 
 /**
@@ -42,14 +45,15 @@ import { waitAsync } from "./wait.mjs";
  * @param {Cpu} cpu compiled once, shared by every thread
  * @param {Plan} plan
  * @param {Spawn} spawn starts a worker of hart.mjs
+ * @param {Promise<import("./translations.mjs").Ahead | null>} ahead translations made ahead
  */
-export async function createCore(cpu, plan, spawn) {
+export async function createCore(cpu, plan, spawn, ahead) {
   const memory = allocate(plan.pages);
   const bytes = new Uint8Array(memory.buffer);
   const words = new Int32Array(memory.buffer);
   const exports = await instantiate(cpu.module, memory, stackOf(plan, plan.supervisorThread));
   const call = caller(exports, signatures(cpu.bytes));
-  const harts = new Harts(cpu.module, memory, plan, spawn, (message) => {
+  const harts = new Harts(cpu.module, memory, plan, spawn, ahead, (message) => {
     core.failure = message;
     call("machine_stop", plan.crash, 0);
   });
@@ -187,13 +191,15 @@ class Harts {
    * @param {WebAssembly.Memory} memory
    * @param {Plan} plan
    * @param {Spawn} spawn
+   * @param {Promise<import("./translations.mjs").Ahead | null>} ahead
    * @param {(message: string) => void} failed told once per failing hart
    */
-  constructor(module, memory, plan, spawn, failed) {
+  constructor(module, memory, plan, spawn, ahead, failed) {
     this.module = module;
     this.memory = memory;
     this.plan = plan;
     this.spawn = spawn;
+    this.ahead = ahead;
     this.failed = failed;
     /** @type {Hart[]} */
     this.list = [];
@@ -214,8 +220,12 @@ class Harts {
   async start() {
     await this.join();
     this.prepare();
-    await Promise.all(this.list.map((hart) => hart.prepared));
-    for (const hart of this.list) hart.run();
+    const [ahead] = await Promise.all([inTime(this.ahead), ...this.list.map((hart) => hart.prepared)]);
+    if (ahead) {
+      new Uint8Array(this.memory.buffer).set(ahead.table, this.plan.aheadTable);
+      Atomics.store(new Int32Array(this.memory.buffer), this.plan.aheadBytes >>> 2, ahead.table.length);
+    }
+    for (const hart of this.list) hart.run(ahead?.module);
   }
 
   /** Until every worker has left hart_run. */
@@ -262,11 +272,12 @@ class Hart {
     this.thread.post(message);
   }
 
-  run() {
+  /** @param {WebAssembly.Module} [ahead] */
+  run(ahead) {
     const { promise, resolve } = deferred();
     this.stopped = promise;
     this.leave = resolve;
-    this.post({ type: "run" });
+    this.post({ type: "run", ahead });
   }
 
   terminate() {

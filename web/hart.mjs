@@ -3,7 +3,7 @@
  * stops.
  *
  * Gets {type: "prepare", module, memory, place, hart, budget, again}, answers
- * {type: "prepared"}; gets {type: "run"}, answers {type: "stopped"} when
+ * {type: "prepared"}; gets {type: "run", ahead}, answers {type: "stopped"} when
  * hart_run is left for good, or {type: "failed", message} when it trapped.
  * Pausing and waiting for interrupts happen inside hart_run, so a hart at work
  * reads no messages; the machine's memory is how it is reached.
@@ -12,6 +12,9 @@
 import { instantiate } from "./instance.mjs";
 import { listen, post } from "./port.mjs";
 
+/** The module of translations made ahead, if there is one. @type {WebAssembly.Module | undefined} */
+let ahead;
+
 /** @type {() => void} */
 let run = () => {
   throw new Error("this hart was asked to run before it was prepared");
@@ -19,7 +22,7 @@ let run = () => {
 
 /** @param {any} message */
 async function prepare({ module, memory, place, hart, budget, again }) {
-  const exports = await instantiate(module, memory, place);
+  const exports = await instantiate(module, memory, place, () => ahead);
   const hartRun = /** @type {(hart: number, budget: number, flags: number) => number} */ (exports.hart_run);
   run = () => {
     // Leaving Wasm every `budget` instructions lets the engine move the
@@ -34,6 +37,7 @@ listen(async (message) => {
       await prepare(message);
       post({ type: "prepared" });
     } else if (message.type === "run") {
+      ahead = message.ahead;
       run();
       post({ type: "stopped" });
     }

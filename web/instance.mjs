@@ -29,8 +29,9 @@ function mostModules() {
  *
  * @param {WebAssembly.Memory} memory
  * @param {() => WebAssembly.Table} table of the instance
+ * @param {() => WebAssembly.Module | undefined} ahead the module made ahead, which is meant by 0 bytes
  */
-function installer(memory, table) {
+function installer(memory, table, ahead) {
   const bytes = new Uint8Array(memory.buffer);
   /** @type {{env: Record<string, WebAssembly.Memory | WebAssembly.Table>}} */
   const imports = { env: { memory } };
@@ -51,7 +52,8 @@ function installer(memory, table) {
       if (own.length < slots) own.grow(Math.max(1024, slots - own.length));
       imports.env.table ??= own;
       // A copy: engines refuse to compile from shared memory.
-      const module = new WebAssembly.Module(bytes.slice(offset >>> 0, (offset >>> 0) + count));
+      const module = count ? new WebAssembly.Module(bytes.slice(offset >>> 0, (offset >>> 0) + count)) : ahead();
+      if (!module) return 0;
       new WebAssembly.Instance(module, imports);
       return 1;
     } catch (error) {
@@ -65,10 +67,12 @@ function installer(memory, table) {
  * @param {WebAssembly.Module} module
  * @param {WebAssembly.Memory} memory
  * @param {Place} place
+ * @param {() => WebAssembly.Module | undefined} [ahead] the module of translations made ahead
  * @returns {Promise<WebAssembly.Exports>}
  */
-export async function instantiate(module, memory, place) {
-  const install = installer(memory, () => /** @type {WebAssembly.Table} */ (exports.__indirect_function_table));
+export async function instantiate(module, memory, place, ahead = () => undefined) {
+  const table = () => /** @type {WebAssembly.Table} */ (exports.__indirect_function_table);
+  const install = installer(memory, table, ahead);
   const { exports } = await WebAssembly.instantiate(module, { env: { memory }, host: { clock, install } });
   /** @type {WebAssembly.Global} */ (exports.__stack_pointer).value = place.stackTop;
   return exports;

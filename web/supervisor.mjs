@@ -15,6 +15,7 @@ import { request } from "./network/request.mjs";
 import { startPython } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
+import { findTranslations } from "./translations.mjs";
 import { Wheels } from "./wheels.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
@@ -102,6 +103,15 @@ function connectWorker(worker, listen) {
   return { post: (message, transfer = []) => worker.postMessage(message, transfer), terminate: () => worker.terminate() };
 }
 
+/** @param {string} image */
+const translations = async (image) => findTranslations(image, (await loadCpu()).bytes, readStatic);
+
+/** @param {string} name below static/ */
+async function readStatic(name) {
+  const response = await fetch(new URL(name, STATIC));
+  return response.ok ? response : null;
+}
+
 /** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
 const asked = [];
 
@@ -109,8 +119,8 @@ const asked = [];
 const host = {
   name: "browser",
   store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: CODE.href }),
-  /** @param {string} plan JSON of core.mjs's Plan */
-  create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
+  create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations(image)),
   /** Where serve.py has Debian's archive. */
   mirror: new URL("mirror/", SITE).href,
   request,
@@ -187,6 +197,7 @@ async function wakeMeanwhile() {
     store: host.store,
     cpu: loadCpu,
     spawn,
+    translations,
     terminal,
     show: (state) => {
       const { port1, port2 } = new MessageChannel();

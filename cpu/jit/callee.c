@@ -22,8 +22,7 @@ static uint32_t visits_of(struct Region *r, int32_t at)
     if (at < 0 || at >= (int32_t)WINDOW || !region_page(r, (uint32_t)at >> 12))
         return 0;
     uint32_t entry = code_entry(r->h, r->page[at >> 12], (uint32_t)at & 0xfff);
-    const uint16_t *counters = mem_at(MACHINE->jit_counter_offset + r->h->id * MACHINE->jit_counter_stride);
-    return entry == ~0u ? 0 : counters[entry];
+    return entry == ~0u ? 0 : jit_heat(r->h, entry);
 }
 
 /* Adds the callee of block `number`, whose returns lead to the block behind

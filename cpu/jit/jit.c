@@ -1,6 +1,7 @@
 /* A hart and the translations: when the interpreter hands over, and back. */
 #include "jit/jit.h"
 
+#include "jit/ahead.h"
 #include "jit/registry.h"
 #include "mmu/mmu.h"
 
@@ -40,9 +41,46 @@ uint32_t jit_counter_bias(const struct Hart *h)
     return counters_of(h) - (decoded >> 2);
 }
 
+/* A bit for each place, behind the counters: set once its counter counts from 0
+ * on.  Before, it has a start that brings it over the threshold as soon as it is
+ * worth looking for what was made ahead. */
+static uint8_t *looked_at(const struct Hart *h, uint32_t entry)
+{
+    return (uint8_t *)mem_at(counters_of(h) + 2 * DECODE_SLOTS * DECODE_ENTRIES) + entry / 8;
+}
+_Static_assert(DECODE_ENTRIES % 8 == 0, "a page's bits are bytes of their own");
+
+static uint32_t head_start(void)
+{
+    uint32_t threshold = jit_threshold();
+    return threshold > AHEAD_HEAT ? threshold - AHEAD_HEAT : 0;
+}
+
+uint32_t jit_heat(const struct Hart *h, uint32_t entry)
+{
+    uint32_t heat = *counter_at(h, entry);
+    return *looked_at(h, entry) >> entry % 8 & 1 ? heat : heat - head_start();
+}
+
+/* Is it time to look for what was made ahead?  Once for each place. */
+static bool first_look(const struct Hart *h, const uint16_t *counter)
+{
+    uint32_t entry = (uint32_t)(counter - counter_at(h, 0));
+    uint8_t *bits = looked_at(h, entry), bit = (uint8_t)(1u << entry % 8);
+    if (*bits & bit)
+        return false;
+    *bits |= bit;
+    return true;
+}
+
 void jit_reset_counters(struct Hart *h, uint32_t slot)
 {
-    memset(counter_at(h, slot * DECODE_ENTRIES), 0, DECODE_ENTRIES * sizeof(uint16_t));
+    bool ahead = MACHINE->jit.ahead_count;
+    uint16_t *counter = counter_at(h, slot * DECODE_ENTRIES);
+    uint32_t start = ahead ? head_start() : 0;
+    for (uint32_t k = 0; k < DECODE_ENTRIES; k++)
+        counter[k] = (uint16_t)start;
+    memset(looked_at(h, slot * DECODE_ENTRIES), ahead ? 0 : 0xff, DECODE_ENTRIES / 8);
 }
 
 void jit_clear_jumps(struct Hart *h)
@@ -57,6 +95,7 @@ static void start_over(struct Hart *h)
     struct JitHart *own = jit_hart(h);
     jit_clear_jumps(h);
     memset(own->installed, 0, sizeof own->installed);
+    own->ahead = AHEAD_UNASKED;
     h->jit_epoch = atomic_get(&MACHINE->jit.epoch);
 }
 
@@ -94,6 +133,7 @@ void jit_begin(struct Hart *h)
         h->jit_queued = 0;
         start_over(h);
     }
+    ahead_begin();
     bool due = h->jit_queued >= JIT_QUEUE / 2 || (h->jit_queued && h->instret >= h->jit_due);
     if (due && atomic_get(&j->lock) == 0)
         translate(h);
@@ -139,8 +179,9 @@ static void queue(struct Hart *h, uint64_t pc, uint32_t page)
     own->queue_page[h->jit_queued++] = page;
 }
 
-/* Brings pc's region into the jump cache; false when there is none. */
-static bool fill_jump(struct Hart *h, uint64_t pc)
+/* Brings pc's region into the jump cache; false when there is none.  `ahead`: not
+ * even among those made ahead. */
+static bool fill_jump(struct Hart *h, uint64_t pc, bool ahead)
 {
     struct Jit *j = &MACHINE->jit;
     uint32_t page = code_page(h, pc);
@@ -152,6 +193,8 @@ static bool fill_jump(struct Hart *h, uint64_t pc)
         registry_follow(h);
     }
     const struct JitRegion *region = registry_find(h, page, pc);
+    if (!region && ahead && ahead_register(h, page, pc))
+        region = registry_find(h, page, pc);
     uint32_t slot = region ? region->slot : 0;
     bool there = region && registry_install(h, region->module);
     if (!region)
@@ -201,9 +244,15 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
     if (room > JIT_MOST_FUEL)
         room = JIT_MOST_FUEL;
     struct JitJump *jump = jump_at(h, pc);
-    if (jump->tag != (pc ^ h->jit_key) && !fill_jump(h, pc)) {
-        wish_for(h, counter);
-        return JIT_COLD;
+    if (jump->tag != (pc ^ h->jit_key)) {
+        bool first = first_look(h, counter);
+        if (!fill_jump(h, pc, first)) {
+            if (first && head_start())
+                *counter = AHEAD_HEAT;
+            else
+                wish_for(h, counter);
+            return JIT_COLD;
+        }
     }
     *counter = MARKED;
     h->jit_fuel = (uint32_t)room;
@@ -226,7 +275,7 @@ int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
             break;
         }
         jump = jump_at(h, pc);
-        if (jump->tag != (pc ^ h->jit_key) && (known_missing(h, pc) || !fill_jump(h, pc))) {
+        if (jump->tag != (pc ^ h->jit_key) && (known_missing(h, pc) || !fill_jump(h, pc, false))) {
             h->stat_jit_missed++;
             break;
         }

@@ -2,6 +2,7 @@
  *
  *   jit/jit.c      the hart's side: entering regions, the jump cache, the queue
  *   jit/registry.c what is translated, one registry for all harts; modules
+ *   jit/ahead.c    translations made ahead for an image
  *   jit/region.c   which instructions belong to a region, and its blocks;
  *                  jit/callee.c: the callees that do
  *   jit/flow.c     order, dominators, loops; which registers are live and dirty
@@ -69,6 +70,9 @@ static inline void jit_note_indirect(const struct Hart *h, uint64_t site, uint64
     own->indirect[place] = (struct JitIndirect){(uint32_t)site, (uint32_t)target};
 }
 _Static_assert(JIT_INDIRECTS == 1 << 10, "as many as a hash of 10 bits names");
+
+/* What a place's visits add up to so far; `entry`: of code_entry. */
+uint32_t jit_heat(const struct Hart *h, uint32_t entry);
 
 void jit_init(void);
 void jit_clear_jumps(struct Hart *h);

@@ -3,13 +3,7 @@
 #define HARTWELL_JIT_MODULE_H
 
 #include "jit/emit.h"
-
-#define RANGES_MOST 64
-
-/* Guest code that a region came from. */
-struct Range {
-    uint16_t at, bytes; /* offset in the window */
-};
+#include "jit/registry.h"
 
 /* What is being made into one module. */
 struct Batch {
@@ -29,7 +23,8 @@ void module_hints(struct Bytes *b, const struct Batch *made);
 
 enum { INSTALL_REFUSED, INSTALL_DONE, INSTALL_FULL }; /* FULL: this engine has no room for it, nor for others */
 /* Compiles `bytes` at `offset` as a module and links it into this instance's
- * table, grown to `slots`: INSTALL_*. */
+ * table, grown to `slots`: INSTALL_*.  0 bytes: the module made ahead, which the
+ * embedder has (jit/ahead.h). */
 #ifdef __wasm__
 __attribute__((import_module("host"), import_name("install")))
 #endif

@@ -9,12 +9,14 @@
  */
 #include "jit/registry.h"
 
+#include "jit/ahead.h"
 #include "jit/module.h"
 #include "mmu/mmu.h"
 
 #define SEGMENT_BYTES (JIT_CODE_BYTES / JIT_SEGMENTS)
 #define SEGMENT_MODULES (JIT_MODULES / JIT_SEGMENTS)
 #define SEGMENT_SLOTS (JIT_SLOTS / JIT_SEGMENTS)
+#define AHEAD_MOST (2 * JIT_AHEAD_REGIONS)
 #define REFUSALS_BORNE 16 /* then this machine goes on without a translator */
 #define HEAD_ROOM (512 + (8 + 5 * HINTS) * JIT_QUEUE) /* of a module, in front of its functions */
 
@@ -33,7 +35,7 @@ static uint64_t mix(uint64_t hash, uint64_t value)
     return hash ^ hash >> 29;
 }
 
-static uint64_t hash_ranges(const struct Range *ranges, uint32_t count, const uint32_t *page)
+uint64_t registry_hash(const struct Range *ranges, uint32_t count, const uint32_t *page)
 {
     uint64_t hash = count;
     for (uint32_t k = 0; k < count; k++) {
@@ -50,7 +52,7 @@ static uint64_t hash_of(const struct JitRegion *g)
     uint32_t page[WINDOW_PAGES];
     for (uint32_t k = 0; k < WINDOW_PAGES; k++)
         page[k] = g->page[k].page;
-    return hash_ranges((const struct Range *)mem_at(g->ranges), g->range_count, page);
+    return registry_hash((const struct Range *)mem_at(g->ranges), g->range_count, page);
 }
 
 /* --- finding ---------------------------------------------------------------------- */
@@ -77,6 +79,7 @@ static void unlink_region(struct JitRegion *g)
         }
     g->key = 0;
     j->region_live--;
+    j->ahead_live -= g->module == MODULE_AHEAD;
     g->next = j->region_free;
     j->region_free = number;
 }
@@ -163,6 +166,8 @@ struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc)
 
 bool registry_install(struct Hart *h, uint32_t number)
 {
+    if (number == MODULE_AHEAD)
+        return ahead_install(h);
     struct JitHart *own = jit_hart(h);
     if (own->installed[number / 32] >> number % 32 & 1)
         return true;
@@ -249,7 +254,7 @@ static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
         g->page_count += touched >> k & 1;
     }
     g->key = key_of(page[1], pc);
-    g->hash = hash_ranges(batch.ranges[batch.count], g->range_count, page);
+    g->hash = registry_hash(batch.ranges[batch.count], g->range_count, page);
     batch.insns += region.insn_count;
     batch.count++;
     return true;
@@ -280,22 +285,51 @@ static struct JitRegion *take_region(void)
     return &regions()[j->region_count++];
 }
 
-/* From here on any hart may find them. */
-static void publish(const struct Batch *made, uint32_t module, uint32_t first_slot, uint32_t *ranges_at)
+/* From here on any hart may find it. */
+static void publish_region(const struct JitRegion *made)
+{
+    struct JitRegion *g = take_region();
+    uint32_t *bucket = bucket_of(made->key);
+    *g = *made;
+    g->next = *bucket;
+    __atomic_store_n(bucket, (uint32_t)(g - regions()) + 1, __ATOMIC_SEQ_CST);
+}
+
+static void publish(struct Batch *made, uint32_t module, uint32_t first_slot, uint32_t *ranges_at)
 {
     for (uint32_t k = 0; k < made->count; k++) {
-        struct JitRegion *g = take_region();
-        uint32_t number = (uint32_t)(g - regions()) + 1, *bucket = bucket_of(made->made[k].key);
-        *g = made->made[k];
+        struct JitRegion *g = &made->made[k];
         g->module = module;
         g->slot = first_slot + k;
         g->ranges = *ranges_at;
         memcpy(mem_at(*ranges_at), made->ranges[k], g->range_count * sizeof(struct Range));
         *ranges_at += g->range_count * (uint32_t)sizeof(struct Range);
-        g->next = *bucket;
-        __atomic_store_n(bucket, number, __ATOMIC_SEQ_CST);
+        publish_region(g);
     }
     atomic_add(&MACHINE->jit.published, 1);
+}
+
+void registry_forget_ahead(void)
+{
+    for (uint32_t k = 0; k < MACHINE->jit.region_count; k++)
+        if (regions()[k].key && regions()[k].module == MODULE_AHEAD)
+            unlink_region(&regions()[k]);
+}
+
+bool registry_add_ahead(const struct JitRegion *made, uint64_t pc)
+{
+    struct Jit *j = &MACHINE->jit;
+    struct JitRegion g = *made;
+    if (j->ahead_live == AHEAD_MOST) /* pages of programs come and go, and their regions stay until somebody looks */
+        registry_forget_ahead();
+    if (j->region_live == JIT_REGIONS)
+        return false;
+    g.key = key_of(g.page[1].page, pc);
+    g.module = MODULE_AHEAD;
+    publish_region(&g);
+    j->ahead_live++;
+    j->stat_ahead++;
+    return true;
 }
 
 /* Makes room for a module of a whole queue. */

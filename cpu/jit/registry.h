@@ -6,6 +6,12 @@
 #include "hart/hart.h"
 #include "jit/region.h"
 
+/* Guest code that a region came from. */
+struct Range {
+    uint16_t at, bytes; /* offset in the window */
+};
+#define RANGES_MOST 64
+
 static inline struct JitHart *jit_hart(const struct Hart *h)
 {
     return (struct JitHart *)mem_at(MACHINE->jit_hart_offset + h->id * MACHINE->jit_hart_stride);
@@ -33,5 +39,15 @@ void registry_translate(struct Hart *h);
 
 /* Makes a module part of this instance; false: the engine refused. */
 bool registry_install(struct Hart *h, uint32_t module);
+
+/* A number that no module has: the region's function is in the one made ahead (jit/ahead.h). */
+#define MODULE_AHEAD JIT_MODULES
+
+/* Registers a region of that one, whose entry is pc; all but key and module is filled in. */
+bool registry_add_ahead(const struct JitRegion *made, uint64_t pc);
+void registry_forget_ahead(void);
+
+/* Of the guest code in the ranges of a window whose RAM pages are `page`. */
+uint64_t registry_hash(const struct Range *ranges, uint32_t count, const uint32_t *page);
 
 #endif

@@ -32,5 +32,5 @@ def collect(core: Core) -> dict[str, Any]:
         slot = field(path)
         return int.from_bytes(core.read(slot.offset, slot.size), "little")
 
-    live = {name: number(f"Machine.jit.{name}") for name in ("threshold", "region_live", "epoch", "features")}
+    live = {name: number(f"Machine.jit.{name}") for name in ("threshold", "region_live", "epoch", "features", "ahead_count")}
     return {**live, **{name.removeprefix("stat_"): number(f"Machine.jit.{name}") for name in _COUNTERS}}

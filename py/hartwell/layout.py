@@ -82,6 +82,9 @@ JIT_SEGMENTS = 4  # of all these; when there is no more room, the oldest one is 
 JIT_JUMPS = 8192  # entries of a hart's jump cache
 JIT_CROSSINGS = 256
 JIT_INDIRECTS = 1024
+JIT_AHEAD_REGIONS = 4096  # translations made ahead for an image, in one module; each has a slot behind JIT_SLOTS
+JIT_AHEAD_BYTES = 384 << 10  # their table
+JIT_AHEAD_MAGIC = 0x0001_7748  # "Hw", and the version of the table
 JIT_QUEUE = 32  # hot places that a hart collects before it translates
 JIT_REGION_PAGES = 4  # code pages one region may touch
 
@@ -217,6 +220,22 @@ STRUCTS: dict[str, list[Field]] = {
     ],
     "JitModule": [("code", "u32"), ("bytes", "u32"), ("first_slot", "u32"), ("slots", "u32"), ("refused", "u32"),
                   ("pad", "u32")],
+    # The table of translations made ahead (cpu/jit/ahead.c), as it lies in the file: this head, a
+    # JitAhead for each function in the module's order, then all their ranges, pairs of u16 as in JitRegion.ranges.
+    "JitAheadHead": [
+        ("magic", "u32"), ("count", "u32"), ("ranges", "u32"),
+        ("tlb_bits", "u32"), ("features", "u32"),  # what the code was made for: Machine.tlb_bits, Jit.features
+        ("pad", "u32"),
+    ],
+    "JitAhead": [
+        ("hash", "u64"),  # of its guest code
+        ("ranges", "u32"),  # its first one's number
+        ("range_count", "u16"), ("insns", "u16"),
+        ("entry", "u16"),  # offset in its page
+        ("touched", "u16"),  # a bit for each page of the window with code of it; bit 1: the entry's
+        ("next", "u16"),  # cpu/jit/ahead.c's
+        ("pad", "u16"),
+    ],
     # The registry, one for all harts.
     "Jit": [
         ("lock", "u32"),
@@ -231,6 +250,9 @@ STRUCTS: dict[str, list[Field]] = {
         ("stat_evictions", "u64"), ("stat_revalidated", "u64"), ("stat_stale", "u64"), ("stat_refused", "u64"),
         # from the first place in a queue to its translation: of all modules together, and the longest
         ("stat_waited_us", "u64"), ("stat_longest_wait_us", "u64"),
+        ("ahead_bytes", "u32"),  # the owner has put a table there that no hart has looked at
+        ("ahead_count", "u32"), ("ahead_live", "u32"), ("ahead_pad", "u32"),  # usable ones of the table; regions that are such
+        ("stat_ahead", "u64"), ("stat_ahead_refused", "u64"),  # regions taken from it; tables refused
         ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),  # a bit for each page, by number modulo 4096
     ],
     "JitIndirect": [("site", "u32"), ("target", "u32")],  # low halves of addresses
@@ -243,6 +265,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("crossing", "u8", JIT_CROSSINGS),  # by pc: groups of accesses that crossed a page
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
+        ("ahead", "u32"), ("pad", "u32"),  # AHEAD_*: has this instance the module made ahead?
     ],
     # --- traces (cpu/inspect/trace.h) ------------------------------------------------
     "HartTrace": [
@@ -309,7 +332,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit", "Jit"),
         ("jit_regions_offset", "u32"), ("jit_hash_offset", "u32"), ("jit_modules_offset", "u32"),
         ("jit_code_offset", "u32"), ("jit_hart_offset", "u32"), ("jit_hart_stride", "u32"),
-        ("jit_counter_offset", "u32"), ("jit_counter_stride", "u32"),  # u16 for each decoded entry
+        ("jit_counter_offset", "u32"), ("jit_counter_stride", "u32"),  # u16 for each decoded entry, then a bit for each
+        ("jit_ahead_offset", "u32"), ("jit_ahead_pad", "u32"),
         ("trace", "Trace"),
     ],
     # --- hart ------------------------------------------------------------
@@ -412,6 +436,7 @@ CONSTANTS: dict[str, int] = {
     "CODE_RING_ENTRIES": CODE_RING_ENTRIES, "TLB_SETS": TLB_SETS, "RAM_BASE": RAM_BASE,
     "JIT_REGIONS": JIT_REGIONS, "JIT_HASH": JIT_HASH, "JIT_MODULES": JIT_MODULES, "JIT_CODE_BYTES": JIT_CODE_BYTES,
     "JIT_SLOTS": JIT_SLOTS, "JIT_SEGMENTS": JIT_SEGMENTS,
+    "JIT_AHEAD_REGIONS": JIT_AHEAD_REGIONS, "JIT_AHEAD_BYTES": JIT_AHEAD_BYTES, "JIT_AHEAD_MAGIC": JIT_AHEAD_MAGIC,
     "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS, "JIT_INDIRECTS": JIT_INDIRECTS,
     "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
     "JIT_NEVER": 0xFFFF_FFFF,  # Jit.threshold

@@ -133,8 +133,9 @@ class Machine(Replayable, Inspection, GdbPort):
         network: "relay" (to the internet, by serve.py), "switch" or "switch:NAME"
         (machines of the same origin), two of them for two cards, None.  By
         default the relay, where there is one.
-        jit: translate hot code (docs/translator.md); False interprets all of
-        it, a number is the visits after which a place counts as hot.
+        jit: translate hot code (docs/translator.md), and use what was translated of
+        the image ahead; False interprets all of it, a number is the visits after
+        which a place counts as hot, and then nothing made ahead is used.
         show: take the page's console; a machine that has it is switched off,
         as by pulling its plug.  With False the machine runs beside it.
         recording: see `record` and `replay`, which give it.
@@ -156,7 +157,7 @@ class Machine(Replayable, Inspection, GdbPort):
             check_repeatable(recording, request)
             if show and cls.shown is not None:
                 await cls.shown.close()
-            core = await place.create(request.plan)
+            core = await place.create(request.plan, request.name if jit is True else "")
             try:
                 core.prepare_harts()  # their workers start meanwhile
                 machine = cls(core, request, place, links, jit)

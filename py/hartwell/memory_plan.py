@@ -15,6 +15,7 @@ from hartwell.layout import (
     DECODE_ENTRY_BYTES,
     DECODE_SLOTS,
     FETCH_TLB_ENTRIES,
+    JIT_AHEAD_BYTES,
     JIT_CODE_BYTES,
     JIT_HASH,
     JIT_MODULES,
@@ -103,7 +104,8 @@ def _plan(ram_bytes: int, harts: int, blob_bytes: int) -> dict[str, int]:
     area("jit_modules", LAYOUT["JitModule"].size * JIT_MODULES)
     area("jit_code", JIT_CODE_BYTES)
     area("jit_hart", LAYOUT["JitHart"].size, each=True)
-    area("jit_counter", 2 * DECODE_SLOTS * DECODE_ENTRIES, each=True)
+    area("jit_counter", 2 * DECODE_SLOTS * DECODE_ENTRIES + DECODE_SLOTS * DECODE_ENTRIES // 8, each=True)
+    area("jit_ahead", JIT_AHEAD_BYTES)
     area("trace", TRACE_SLOTS * TRACE_SLOT_BYTES, each=True)
     area("trace_calls", TRACE_OPEN_CALLS * TRACE_OPEN_CALL_BYTES)
     area("blob", blob_bytes)

@@ -71,9 +71,11 @@ SEEDS = [*range(24), 214]  # 214: instret read in a loop that is unrolled
 STEPS = [2003, 1, 3001, 700, 17, 5000, 4099]  # instructions between two looks; some are fewer than a region may do
 
 
-def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes], Counter[str]]:
+def course(threshold: int | None, text: str, turns: int = 4, ahead: bytes = b"") -> tuple[list[bytes], Counter[str]]:
     """A program's states, a digest each, and what the translator counted."""
     core = bench.fresh_core(harts=1, threshold=threshold)
+    if ahead:
+        core.use_translations(ahead)
     hart = bench.Bench(core)
     hart.load(text, wild.BASE)
     hart.start(wild.BASE)
@@ -88,7 +90,8 @@ def course(threshold: int | None, text: str, turns: int = 4) -> tuple[list[bytes
             for at in (wild.DATA - 0x1000, wild.DATA, wild.DATA + 0x1000, wild.DATA + 0xF000):
                 state.update(core.read(RAM_OFFSET + at - RAM_BASE, 0x1000))
             seen.append(state.digest())
-    counted = Counter({name: get(core, f"Machine.jit.stat_{name}") for name in ("refused", "stale", "revalidated", "regions")})
+    names = ("refused", "stale", "revalidated", "regions", "ahead", "ahead_refused")
+    counted = Counter({name: get(core, f"Machine.jit.stat_{name}") for name in names})
     counted["ran"] = translated(core)
     assert not counted["refused"], core._own.refused
     core.terminate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -175,7 +176,10 @@ def test_what_went_wrong_is_said_once(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_index_names_all_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each image has its own: that of `shell` stays when debian's comes."""
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        script = json.loads(command[2])["script"]
+        options = json.loads(command[2])
+        script = options["script"]
+        if "'shell'" in script:
+            (Path(options["share"]["folder"]) / "translations").write_bytes(b"code")
         Path(next(word for word in script.split("'") if word.endswith(".hartwell"))).write_bytes(b"asleep")
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -184,5 +188,11 @@ def test_the_index_names_all_snapshots(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(preboot.node, "find", lambda: Path("node"))
     for name in ("shell", "debian"):
         preboot.boot(name, Progress())
-    assert json.loads((tmp_path / "snapshots" / "index.json").read_text()) == {"images": ["debian", "shell"]}
+    assert json.loads((tmp_path / "snapshots" / "index.json").read_text()) == {
+        "images": ["debian", "shell"],
+        "translations": {"shell": {
+            "file": f"shell.{hashlib.sha256(b'code').hexdigest()[:12]}.wasm", "digest": hashlib.sha256(b"code").hexdigest(),
+            "cpu": hashlib.sha256((paths.STATIC / "cpu.wasm").read_bytes()).hexdigest(),
+        }},
+    }
     assert sorted(file.name for file in (tmp_path / "snapshots").glob("*.hartwell")) == ["debian.hartwell", "shell.hartwell"]

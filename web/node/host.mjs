@@ -20,6 +20,7 @@ import { createCore } from "../core.mjs";
 import { startNetwork } from "../network/start.mjs";
 import { startPython, unpackWheel } from "../python.mjs";
 import { StorageClient } from "../storage/client.mjs";
+import { findTranslations } from "../translations.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const STATIC = process.env.HARTWELL_STATIC ?? path.join(ROOT, "static");
@@ -90,6 +91,12 @@ function loadCpu() {
   return cpu;
 }
 
+/** As a server would give it. @param {string} name below static/ */
+async function readStatic(name) {
+  const bytes = await readIfThere(path.join(STATIC, name));
+  return bytes && new Response(/** @type {BodyInit} */ (bytes), { headers: { "Content-Type": "application/wasm" } });
+}
+
 /** @type {(kind: string, json: string) => void} */
 let heard = () => {};
 
@@ -100,8 +107,11 @@ const host = {
     statics: pathToFileURL(STATIC + path.sep).href,
     folder: DATA,
   }),
-  /** @param {string} plan JSON of core.mjs's Plan */
-  create: async (plan) => createCore(await loadCpu(), JSON.parse(plan), spawn),
+  /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
+  create: async (plan, image) => {
+    const made = await loadCpu();
+    return createCore(made, JSON.parse(plan), spawn, findTranslations(image, made.bytes, readStatic));
+  },
   /** Processes hear nothing of each other. */
   channel: null,
   /** Where a relay to the internet is, by an option of `hartwell run --net`. */

@@ -154,8 +154,11 @@ class Platform(Protocol):
         shows then as text with escape sequences, and its screen as plain text;
         None without a page."""
 
-    async def create(self, plan: MemoryPlan) -> Core:
-        """A fresh zeroed memory and an instance of cpu.wasm on it."""
+    async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
+        """A fresh zeroed memory and an instance of cpu.wasm on it.
+
+        translations: an image; what set-up has translated of it ahead is used, where there is any.
+        """
 
     def numbers(self, plan: MemoryPlan) -> dict[str, Any] | None:
         """For a recipe: what this place needs to know of such a machine to wake it without

@@ -22,7 +22,7 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.gdb.server import Server
-from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE
+from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, field
 from hartwell.memory_plan import MemoryPlan
 from hartwell.platform import Blob, Core, Early, NetworkWorker, javascript_gdb
 from hartwell.platform.javascript_store import JavaScriptStore, done
@@ -202,10 +202,10 @@ class JavaScriptPlatform:
         self.store: Store | None = JavaScriptStore(host.store)
         self.shown_bytes = 0
 
-    async def create(self, plan: MemoryPlan) -> Core:
+    async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
         try:
-            return JavaScriptCore(plan, await self.host.create(json.dumps(_numbers(plan))), self.host.store)
+            return JavaScriptCore(plan, await self.host.create(json.dumps(_numbers(plan)), translations), self.host.store)
         except JsException as error:
             raise NotSupported(str(error.message)) from None
 
@@ -295,6 +295,7 @@ def _numbers(plan: MemoryPlan) -> dict[str, int]:
         "pages": plan.wasm_pages, "harts": plan.harts, "stackBase": STACK_BASE, "stackSize": STACK_SIZE,
         "supervisorThread": MAX_HARTS, "budget": HART_BUDGET,
         "again": CONSTANTS["RUN_BUDGET"], "crash": CONSTANTS["STOP_CRASH"],
+        "aheadTable": plan.values["jit_ahead_offset"], "aheadBytes": field("Machine.jit.ahead_bytes").offset,
     }
 
 

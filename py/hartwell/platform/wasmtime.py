@@ -26,6 +26,7 @@ from typing import Any
 import wasmtime
 from wasmtime import _ffi as ffi
 
+from hartwell import translations
 from hartwell.errors import HartwellError, NotSupported
 from hartwell.gdb import tcp
 from hartwell.gdb.server import Server
@@ -112,6 +113,7 @@ class _Thread:
         self.store.set_wasi(wasmtime.WasiConfig())
         linker = wasmtime.Linker(engine.engine)
         linker.define_wasi()
+        self.ahead = b""
         clock = linker.instantiate(self.store, engine.clock).exports(self.store)["clock"]
         linker.define(self.store, "host", "clock", clock)
         linker.define(self.store, "env", "memory", memory)
@@ -126,13 +128,18 @@ class _Thread:
 
     def _install(self, caller: wasmtime.Caller, offset: int, count: int, slots: int) -> int:
         """Links a module that the translator made into this thread's table."""
+        if count == 0:
+            return self._link(caller, self.ahead, slots) if self.ahead else 0
+        address = ctypes.addressof(self._memory.data_ptr().contents) + (offset & 0xFFFF_FFFF)
+        return self._link(caller, ctypes.string_at(address, count), slots)
+
+    def _link(self, caller: wasmtime.Caller, code: bytes, slots: int) -> int:
         table = self._exports["__indirect_function_table"]
         assert isinstance(table, wasmtime.Table)
         if table.size(caller) < slots:
             table.grow(caller, max(4096, slots - table.size(caller)), None)
-        address = ctypes.addressof(self._memory.data_ptr().contents) + (offset & 0xFFFF_FFFF)
         try:
-            module = wasmtime.Module(self._engine, ctypes.string_at(address, count))
+            module = wasmtime.Module(self._engine, code)
             wasmtime.Instance(caller, module, [self._memory, table])
         except wasmtime.WasmtimeError as error:
             self.refused = str(error)
@@ -171,6 +178,7 @@ class WasmtimeCore:
         self._bytes = memoryview((ctypes.c_ubyte * plan.total_bytes).from_address(address)).cast("B")
         self._own = _Thread(engine, self._memory, MAX_HARTS)
         self._harts: dict[int, _Thread] = {}
+        self._ahead = b""
         self._threads: list[threading.Thread] = []
         self._ended = False
         self._disks: DiskThread | None = None
@@ -250,6 +258,13 @@ class WasmtimeCore:
 
     # --- harts -------------------------------------------------------------------
 
+    def use_translations(self, module: bytes) -> None:
+        """Before the harts run: translations made ahead, of translations.collect.  ValueError when it is no such module."""
+        table = translations.table_of(module)
+        self._ahead = self._own.ahead = module
+        self.write(self.plan.values["jit_ahead_offset"], table)
+        self.store(field("Machine.jit.ahead_bytes").offset, len(table))
+
     def prepare_harts(self) -> None:
         """A thread starts at once."""
 
@@ -260,6 +275,7 @@ class WasmtimeCore:
         for hart in range(self.plan.harts):
             if hart not in self._harts:
                 self._harts[hart] = _Thread(self._engine, self._memory, hart)
+                self._harts[hart].ahead = self._ahead
         self._threads = [
             threading.Thread(target=self._run, args=(hart,), name=f"hart {hart}", daemon=True)
             for hart in range(self.plan.harts)
@@ -388,8 +404,8 @@ class WasmtimePlatform:
         self._engine = _Engine(Path(cpu))
         self._on_event = on_event
 
-    async def create(self, plan: MemoryPlan) -> Core:
-        """A fresh zeroed memory and an instance of cpu.wasm on it."""
+    async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
+        """A fresh zeroed memory and an instance of cpu.wasm on it; translations are made anew."""
         return WasmtimeCore(plan, self._engine)
 
     def numbers(self, plan: MemoryPlan) -> None:

@@ -62,6 +62,7 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
     runner.run(image.step(mirror))
     if not image.read_index():
         image.add_to_index(image.NAME)
+    preboot.write_index()
     runner.run(passt.step(mirror))
     return runner
 

@@ -2,18 +2,19 @@
 
 The machine runs headless in Node; what is left is one file per image of the
 snapshot format (docs/snapshot-format.md) in static/snapshots/, which the page
-wakes over HTTP, lazily.
+wakes over HTTP, lazily; and what it had translated by then (hartwell.translations).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
 from hartwell.layout import c_header
-from hartwell.setup import build, image, node, paths
+from hartwell.setup import image, node, paths
 from hartwell.setup.steps import (
     Progress,
     SetupError,
@@ -27,6 +28,8 @@ from hartwell.setup.steps import (
 
 FOLDER = paths.STATIC / "snapshots"
 SECONDS = 900
+DIGITS = 12  # of a digest, in a file's name
+VISITS = 2000  # that make a place worth to be translated ahead
 
 # With the page's devices: its share, and a card for its relay, whose cable comes in when the machine wakes there.  Not
 # before all of the guest is up; a systemd says so itself.
@@ -34,10 +37,13 @@ SECONDS = 900
 SCRIPT = """
 import asyncio, contextlib
 import hartwell.platform
+from hartwell import translations
 from hartwell.errors import HartwellError
-machine = await Machine.boot({name!r}, show=False, network="relay")
+machine = await Machine.boot({name!r}, show=False, network="relay", jit={visits})
 await machine.console.expect(r"(login:|[#$]) $", timeout={seconds})
 await machine.run({up!r}, timeout={seconds})
+with open("/shared/translations", "wb") as file:
+    file.write(translations.collect(machine._core))
 await asyncio.sleep(2)
 await machine.hibernate({name!r})
 hartwell.platform.current().store.learn_seconds = 3
@@ -66,9 +72,10 @@ def step(name: str) -> Step:
     files = (file for file in sorted(folder.iterdir()) if file.is_file())
     facts = [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     package = Path(__file__).resolve().parents[1]
+    cpu = paths.STATIC / "cpu.wasm"
     key = digest(
-        "preboot 4", name, *facts, c_header(), SCRIPT, UP, digest_files((package / "snapshot").glob("*.py"), package),
-        digest_files([*build.CPU.rglob("*.c"), *build.CPU.rglob("*.h")], paths.ROOT),
+        "preboot 5", name, *facts, c_header(), SCRIPT, UP, str(VISITS), cpu.read_bytes() if cpu.is_file() else "",
+        digest_files([*(package / "snapshot").glob("*.py"), package / "translations.py"], package),
     )
     says = f"booting {name} once, for the page to wake"
     return Step(f"preboot-{name}", says, key, (FOLDER / f"{name}.hartwell",), lambda progress: boot(name, progress))
@@ -78,8 +85,9 @@ def boot(name: str, progress: Progress) -> None:
     """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
     with scratch_folder(FOLDER / name) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
         file = folder / f"{name}.hartwell"
-        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, file=str(file))
-        command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps({"script": script})]
+        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, file=str(file), visits=VISITS)
+        options = {"script": script, "share": {"folder": str(folder), "writable": True}}
+        command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
         environment = {**os.environ, "HARTWELL_DATA": str(data), "HARTWELL_STATIC": str(paths.STATIC)}
         try:
             done = subprocess.run(
@@ -90,6 +98,26 @@ def boot(name: str, progress: Progress) -> None:
         if done.returncode or not file.is_file():
             raise SetupError(f"{name} could not be booted ahead: {(done.stderr or done.stdout).strip()[-2000:]}")
         file.replace(FOLDER / file.name)
+        ahead = folder / "translations"
+        keep_translations(name, ahead.read_bytes() if ahead.is_file() else b"")
+    write_index()
+
+
+def keep_translations(name: str, module: bytes) -> None:
+    """Puts a module of translations.collect beside the image's snapshot, and says what it was made for."""
+    for old in FOLDER.glob(f"{name}.{'?' * DIGITS}.wasm*"):
+        old.unlink()
+    if module:
+        file = f"{name}.{hashlib.sha256(module).hexdigest()[:DIGITS]}.wasm"
+        facts = {"file": file, "digest": hashlib.sha256(module).hexdigest(),
+                 "cpu": hashlib.sha256((paths.STATIC / "cpu.wasm").read_bytes()).hexdigest()}
+        write_file(FOLDER / file, module)
+        write_file(FOLDER / f"{file}.json", json.dumps(facts).encode())
+
+
+def write_index() -> None:
+    """index.json: the images that are booted ahead, and of which of them there are translations."""
     with locked(FOLDER / ".lock"):
         names = sorted(found.stem for found in FOLDER.glob("*.hartwell"))
-        write_file(FOLDER / "index.json", json.dumps({"images": names}).encode())
+        facts = {found.name.rsplit(".", 3)[0]: json.loads(found.read_text()) for found in FOLDER.glob("*.wasm.json")}
+        write_file(FOLDER / "index.json", json.dumps({"images": names, "translations": facts}).encode())

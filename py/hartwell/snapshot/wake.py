@@ -62,7 +62,7 @@ def lock_name(identity: str) -> str:
 
 async def prepare(place: Platform, manifest: Manifest) -> Core:
     """Memory and harts' workers for a machine that is to wake here."""
-    core = await place.create(_plan(manifest))
+    core = await place.create(_plan(manifest), manifest.image)
     core.prepare_harts()  # their workers start while the rest is done
     return core
 

@@ -1,0 +1,218 @@
+"""Translations made ahead for an image: what a machine has translated, as one WebAssembly module.
+
+Set-up boots an image once (setup/preboot.py) and keeps this of it; machines that boot or
+wake with that image take from it what they would translate anew (cpu/jit/ahead.c).  The
+module's functions are those of the machine's own modules, its custom section `SECTION` is
+the table of what each was made of.  docs/decisions/0042-translations-ahead.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hartwell.layout import (
+    JIT_AHEAD_BYTES,
+    JIT_AHEAD_MAGIC,
+    JIT_AHEAD_REGIONS,
+    JIT_MODULES,
+    JIT_REGIONS,
+    JIT_SLOTS,
+    LAYOUT,
+    field,
+)
+from hartwell.platform import Core
+
+SECTION = "hartwell.regions"
+_HINTS = "metadata.code.branch_hint"
+_CUSTOM, _TYPE, _IMPORT, _FUNCTION, _ELEMENT, _CODE = 0, 1, 2, 3, 9, 10
+_NO_PAGE = 0xFFFF_FFFF  # of cpu/hart/hart.h
+_FIRST_SLOT = 1024  # JIT_FIRST_SLOT of cpu/jit/jit.h
+_SLOT = _FIRST_SLOT + JIT_SLOTS  # AHEAD_SLOT of cpu/jit/ahead.h
+_FIRSTS = 2048 * 2  # bytes that cpu/jit/ahead.c keeps behind the table
+
+
+@dataclass
+class _Made:
+    """A region: where it is entered, what it was made of, its function."""
+
+    record: bytes
+    ranges: bytes
+    body: bytes = b""
+    hints: bytes = b""
+
+
+def collect(core: Core) -> bytes:
+    """The module of all that is translated now; b"" when that is nothing.
+
+    The machine may run: what another hart is about to register is left out.
+    """
+    regions = _regions(core)
+    head = _functions(core, regions)
+    made = [one for one in regions.values() if one.body][:JIT_AHEAD_REGIONS]
+    room = JIT_AHEAD_BYTES - _FIRSTS - LAYOUT["JitAheadHead"].size
+    while made and sum(len(one.record) + len(one.ranges) for one in made) > room:
+        made.pop()
+    return _module(core, made, head) if made else b""
+
+
+def table_of(module: bytes) -> bytes:
+    """The table in it.  ValueError when there is none."""
+    for kind, body in _sections(module):
+        if kind == _CUSTOM:
+            size, at = _number(body, 0)
+            if body[at : at + size] == SECTION.encode():
+                return body[at + size :]
+    raise ValueError(f"it has no section {SECTION}")
+
+
+# --- what the machine has ---------------------------------------------------------
+
+
+def _words(core: Core, name: str) -> int:
+    return core.load(field(f"Machine.{name}").offset)
+
+
+def _regions(core: Core) -> dict[int, _Made]:
+    """By table slot; of equal code at two places the first."""
+    size, fields = LAYOUT["JitRegion"].size, LAYOUT["JitRegion"].fields
+    count = min(_words(core, "jit.region_count"), JIT_REGIONS)
+    data = core.read(_words(core, "jit_regions_offset"), count * size)
+    seen: set[tuple[int, bytes]] = set()
+    found: dict[int, _Made] = {}
+    for at in range(0, len(data), size):
+        key, _, slot, module, ranges, range_count, insns = struct.unpack_from("<IIIIIHH", data, at)
+        code_hash = data[at + fields["hash"].offset :][:8]
+        if not key or module >= JIT_MODULES or not _FIRST_SLOT <= slot < _SLOT:
+            continue
+        entry = (key - 1) % 2048 * 2
+        if (entry, code_hash) in seen:
+            continue
+        seen.add((entry, code_hash))
+        touched = 0
+        for number in range(fields["page"].count):
+            page = struct.unpack_from("<I", data, at + fields["page"].offset + number * fields["page"].size)[0]
+            touched |= (page != _NO_PAGE) << number
+        record = struct.pack("<8sIHHHHHH", code_hash, 0, range_count, insns, entry, touched, 0, 0)
+        found[slot] = _Made(record, core.read(ranges, 4 * range_count))
+    return found
+
+
+def _functions(core: Core, regions: dict[int, _Made]) -> dict[int, bytes]:
+    """Gives each region its function; sections of a module that are the same in all."""
+    size = LAYOUT["JitModule"].size
+    data = core.read(_words(core, "jit_modules_offset"), JIT_MODULES * size)
+    head: dict[int, bytes] = {}
+    for at in range(0, len(data), size):
+        code, count, first, slots = struct.unpack_from("<IIII", data, at)
+        if not any(slot in regions for slot in range(first, first + slots)):
+            continue
+        module = core.read(code, count)
+        hints: dict[int, bytes] = {}
+        for kind, body in _sections(module):
+            if kind in (_TYPE, _IMPORT):
+                head[kind] = body
+            elif kind == _CUSTOM:
+                hints = dict(_hints(body))
+            elif kind == _CODE:
+                for index, function in enumerate(_bodies(body)):
+                    if (made := regions.get(first + index)) is not None:
+                        made.body, made.hints = function, hints.get(index, b"")
+    return head
+
+
+# --- WebAssembly, Core specification 5.5 ------------------------------------------------
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            return value, at
+
+
+def _leb(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _signed(value: int) -> bytes:
+    """Of a number that is not negative."""
+    out = bytearray()
+    while value > 63:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 8
+    while at < len(module):
+        kind = module[at]
+        size, at = _number(module, at + 1)
+        yield kind, module[at : at + size]
+        at += size
+
+
+def _bodies(code: bytes) -> Iterator[bytes]:
+    count, at = _number(code, 0)
+    for _ in range(count):
+        size, at = _number(code, at)
+        yield code[at : at + size]
+        at += size
+
+
+def _hints(section: bytes) -> Iterator[tuple[int, bytes]]:
+    """Of each function its hints, as they are in the section."""
+    size, at = _number(section, 0)
+    if section[at : at + size] != _HINTS.encode():
+        return
+    functions, at = _number(section, at + size)
+    for _ in range(functions):
+        function, at = _number(section, at)
+        begin = at
+        count, at = _number(section, at)
+        for _ in range(count):
+            _, at = _number(section, at)
+            at += 2
+        yield function, section[begin:at]
+
+
+def _module(core: Core, made: list[_Made], head: dict[int, bytes]) -> bytes:
+    def section(kind: int, *parts: bytes) -> bytes:
+        body = b"".join(parts)
+        return bytes([kind]) + _leb(len(body)) + body
+
+    def named(name: str) -> bytes:
+        return _leb(len(name)) + name.encode()
+
+    count = len(made)
+    hinted = [_leb(number) + one.hints for number, one in enumerate(made) if one.hints]
+    return b"".join((
+        b"\0asm\1\0\0\0",
+        section(_TYPE, head[_TYPE]),
+        section(_IMPORT, head[_IMPORT]),
+        section(_FUNCTION, _leb(count), bytes(count)),  # all of type 0, TYPE_REGION of cpu/jit/emit.h
+        section(_ELEMENT, b"\1\0\x41", _signed(_SLOT), b"\x0b", _leb(count), *(_leb(number) for number in range(count))),
+        section(_CUSTOM, named(_HINTS), _leb(len(hinted)), *hinted),
+        section(_CODE, _leb(count), *(_leb(len(one.body)) + one.body for one in made)),
+        section(_CUSTOM, named(SECTION), _table(core, made)),
+    ))
+
+
+def _table(core: Core, made: list[_Made]) -> bytes:
+    records, at = [], 0
+    for one in made:
+        records.append(one.record[:8] + at.to_bytes(4, "little") + one.record[12:])
+        at += len(one.ranges) // 4
+    head = struct.pack(
+        "<IIIIII", JIT_AHEAD_MAGIC, len(made), at, _words(core, "tlb_bits"), _words(core, "jit.features"), 0)
+    return head + b"".join(records) + b"".join(one.ranges for one in made)

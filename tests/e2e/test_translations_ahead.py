@@ -1,0 +1,73 @@
+"""Translations that set-up made of the image's boot: used by boots and wakes of it, and left where they are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.e2e.conftest import serving
+from tests.e2e.tab import Tab
+
+BOOT = """
+machine = await Machine.boot(harts=2)
+await machine.console.expect(r"[#$] $", timeout=240)
+machine.statistics()["jit"]
+"""
+MODULES = "**/static/snapshots/*.wasm"
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with serving(preboot=True) as served:
+        yield served
+
+
+def test_a_boot_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
+    tab = new_tab(address)
+    tab.open("?boot=no")
+    for _ in range(3):  # a busy computer may not have compiled them in time
+        counted = tab.python(BOOT)
+        if counted["ahead"]:
+            break
+    assert counted["ahead"] > 300
+    assert counted["ahead_refused"] == counted["refused"] == 0
+    assert counted["regions"] < counted["ahead"]  # made here
+    plain = tab.python("machine = await Machine.boot(jit=False); machine.statistics()['jit']")
+    assert plain["ahead"] == 0
+    assert tab.errors == []
+
+
+def test_a_machine_that_wakes_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
+    tab = new_tab(address)
+    for _ in range(3):
+        tab.open()
+        tab.wait_for_state("running")
+        if tab.python("machine.statistics()['jit']['ahead_count']"):
+            break
+    assert tab.run("for i in 1 2 3 4 5 6 7 8 9; do ls -l /bin >/dev/null; done; echo done") == "done\n"
+    assert tab.python("machine.statistics()['jit']['ahead']") > 50
+    assert tab.errors == []
+
+
+def test_a_damaged_file_is_left_and_the_machine_boots(new_tab: Callable[..., Tab], address: str) -> None:
+    tab = new_tab(address)
+    said: list[str] = []
+    tab.page.on("console", lambda message: said.append(message.text))
+    asked: list[str] = []
+
+    def damage(route: object) -> None:
+        answer = route.fetch()  # type: ignore[attr-defined]
+        asked.append(answer.url)
+        body = bytearray(answer.body())
+        body[len(body) // 2] ^= 1
+        route.fulfill(response=answer, body=bytes(body))  # type: ignore[attr-defined]
+
+    tab.page.context.route(MODULES, damage)
+    tab.open("?boot=no")
+    counted = tab.python(BOOT)
+    tab.page.context.unroute(MODULES)
+    assert len(asked) == 1
+    assert counted["ahead"] == 0
+    assert counted["regions"] > 0
+    assert any("translations made ahead for shell are not used" in line for line in said)

@@ -1,0 +1,53 @@
+/**
+ * Translations that set-up made ahead for an image (py/hartwell/translations.py):
+ * one module for all harts, compiled while the machine is prepared, and its table.
+ *
+ * @typedef {object} Ahead
+ * @property {WebAssembly.Module} module
+ * @property {Uint8Array} table for cpu/jit/ahead.c
+ */
+
+const INDEX = "snapshots/index.json";
+const SECTION = "hartwell.regions";
+const WAIT_MS = 1000; // a machine does not wait longer for what makes it faster
+
+/**
+ * @param {string} image
+ * @param {Uint8Array} cpu cpu.wasm, which they must have been made for
+ * @param {(name: string) => Promise<Response | null>} read a name below static/
+ * @returns {Promise<Ahead | null>} null where there are none that fit; what is wrong with them is said on the console
+ */
+export async function findTranslations(image, cpu, read) {
+  if (!image) return null;
+  try {
+    const index = await (await read(INDEX))?.json();
+    const found = index?.translations?.[image];
+    if (!found || found.cpu !== (await digest(cpu))) return null;
+    const response = await read(`snapshots/${found.file}`);
+    if (!response) return null;
+    const copy = response.clone();
+    // From the response itself: an engine keeps the code that it makes of it for the next visit.
+    const [module, bytes] = await Promise.all([WebAssembly.compileStreaming(response), copy.arrayBuffer()]);
+    if ((await digest(new Uint8Array(bytes))) !== found.digest) throw new Error("its contents are not what set-up wrote");
+    const [table] = WebAssembly.Module.customSections(module, SECTION);
+    if (!table) throw new Error(`it has no section ${SECTION}`);
+    return { module, table: new Uint8Array(table) };
+  } catch (error) {
+    console.warn(`the translations made ahead for ${image} are not used:`, /** @type {Error} */ (error).message);
+    return null;
+  }
+}
+
+/**
+ * @param {Promise<Ahead | null>} ahead
+ * @returns {Promise<Ahead | null>} null when they take too long
+ */
+export function inTime(ahead) {
+  return Promise.race([ahead, new Promise((resolve) => setTimeout(resolve, WAIT_MS, null))]);
+}
+
+/** @param {Uint8Array} bytes */
+async function digest(bytes) {
+  const hash = await crypto.subtle.digest("SHA-256", /** @type {BufferSource} */ (bytes));
+  return Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
