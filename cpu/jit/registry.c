@@ -228,6 +228,14 @@ static uint32_t ranges_of(struct Region *r, struct Range *ranges)
     return count;
 }
 
+static bool calls_itself(const struct Region *r)
+{
+    for (uint32_t b = 0; b < r->block_count; b++)
+        if (r->blocks[b].end == END_CALL && r->blocks[b].far == (int32_t)r->entry)
+            return true;
+    return false;
+}
+
 static struct Region region;
 static struct Batch batch;
 
@@ -246,6 +254,7 @@ static bool add_region(struct Hart *h, struct Bytes *code, uint64_t pc)
     }
     g->insns = (uint16_t)region.insn_count;
     g->entry_page = 1;
+    g->calls_itself = calls_itself(&region);
     g->page_count = 0;
     uint32_t touched = region.touched, page[WINDOW_PAGES];
     for (uint32_t k = 0; k < WINDOW_PAGES; k++) {

@@ -215,7 +215,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("ranges", "u32"),  # offset of the u16 pairs (offset in window, bytes) of guest code it came from
         ("range_count", "u16"), ("insns", "u16"),
         ("hash", "u64"),  # of those bytes
-        ("page_count", "u32"), ("entry_page", "u32"),  # index in pages of the entry's
+        ("page_count", "u32"), ("entry_page", "u16"),  # index in pages of the entry's
+        ("calls_itself", "u16"),  # by its number in its module: its function is of no use in another
         ("page", "JitPage", JIT_REGION_PAGES),  # consecutive virtual pages, RAM page numbers; NO_PAGE: not touched
     ],
     "JitModule": [("code", "u32"), ("bytes", "u32"), ("first_slot", "u32"), ("slots", "u32"), ("refused", "u32"),

@@ -75,7 +75,8 @@ def _words(core: Core, name: str) -> int:
 
 
 def _regions(core: Core) -> dict[int, _Made]:
-    """By table slot; of equal code at two places the first."""
+    """By table slot; of equal code at two places the first.  A function that calls itself
+    does so by its number in its module: it is left out."""
     size, fields = LAYOUT["JitRegion"].size, LAYOUT["JitRegion"].fields
     count = min(_words(core, "jit.region_count"), JIT_REGIONS)
     data = core.read(_words(core, "jit_regions_offset"), count * size)
@@ -84,7 +85,8 @@ def _regions(core: Core) -> dict[int, _Made]:
     for at in range(0, len(data), size):
         key, _, slot, module, ranges, range_count, insns = struct.unpack_from("<IIIIIHH", data, at)
         code_hash = data[at + fields["hash"].offset :][:8]
-        if not key or module >= JIT_MODULES or not _FIRST_SLOT <= slot < _SLOT:
+        alone = not struct.unpack_from("<H", data, at + fields["calls_itself"].offset)[0]
+        if not key or not alone or module >= JIT_MODULES or not _FIRST_SLOT <= slot < _SLOT:
             continue
         entry = (key - 1) % 2048 * 2
         if (entry, code_hash) in seen:

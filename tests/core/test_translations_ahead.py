@@ -86,6 +86,51 @@ def test_what_gets_warm_runs_in_them_before_it_is_hot() -> None:
     core.terminate()
 
 
+RECURSION = """
+main: li sp, 0x80100000
+    li s1, 4000
+first: call other
+    addi s1, s1, -1
+    bnez s1, first
+again: call other
+    li a0, 12
+    call fib
+    add s0, s0, a0
+    j again
+other: addi a2, a2, 3
+    addi a3, a3, 1
+    ret
+fib: li t0, 2
+    blt a0, t0, end
+    addi sp, sp, -24
+    sd ra, 0(sp)
+    sd a0, 8(sp)
+    addi a0, a0, -1
+    call fib
+    sd a0, 16(sp)
+    ld a0, 8(sp)
+    addi a0, a0, -2
+    call fib
+    ld t0, 16(sp)
+    add a0, a0, t0
+    ld ra, 0(sp)
+    addi sp, sp, 24
+end: ret
+"""
+
+
+def test_a_function_that_calls_itself_is_left_out() -> None:
+    """It calls its number in its own module, here a later one than the first; in a module of all that is another."""
+    ahead = made(RECURSION, turns=8)
+    plain, used = run(RECURSION, wild.BASE, LATE, turns=16), run(RECURSION, wild.BASE, LATE, ahead, turns=16)
+    assert taken(used)[0] >= 1
+    for register in range(32):
+        assert get(used, "Hart.x", 0, register) == get(plain, "Hart.x", 0, register), register
+    assert get(used, "Hart.x", 0, 8) > 144  # several results were added up
+    plain.terminate()
+    used.terminate()
+
+
 def test_they_are_found_wherever_the_code_lies() -> None:
     text = CALLS.format(place="", what="nop")
     core = run(text, wild.BASE + 0x5000, LATE, made(text), turns=8)
