@@ -324,4 +324,5 @@ void region_flow(struct Region *r)
     find_loops(r);
     find_dirty(r);
     find_live(r);
+    region_find_words(r);
 }

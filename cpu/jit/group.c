@@ -104,6 +104,10 @@ static void look_for_group(struct Emit *e, const struct Group *g, const struct J
     }
     emit_lookup(e, g->store, 0);
     push_host(e);
+    if (g->crosses) {
+        push32(e, RAM_OFFSET);
+        op(e, W_I32_ADD);
+    }
     set(e, g->host);
     push_crossing(e, bytes);
     if (g->crosses)
@@ -118,22 +122,21 @@ static void look_for_group(struct Emit *e, const struct Group *g, const struct J
     close(e);
 }
 
-/* The access's own host address, where the group's is 0: it is not all in one page. */
+/* L_PLACE, for an access `offset` behind it: the group's host address, which is
+ * one in the whole memory here, or where that is 0, as the group is not all in
+ * one page, what makes the access's own. */
 static void push_own_place(struct Emit *e, const struct Group *g, const struct JitInsn *n, bool store, uint32_t bytes, uint32_t offset)
 {
     get(e, g->host);
-    if (offset) {
-        push32(e, offset);
-        op(e, W_I32_ADD);
-    }
-    set(e, L_PLACE);
-    get(e, g->host);
+    tee(e, L_PLACE);
     op(e, W_I32_EQZ);
     hint_unlikely(e);
     open(e, W_IF, LABEL_NONE);
     push_sum(e, n->i.rs1, n->i.imm);
     emit_lookup(e, store, bytes - 1);
     push_host(e);
+    push32(e, RAM_OFFSET - offset);
+    op(e, W_I32_ADD);
     set(e, L_PLACE);
     close(e);
     get(e, L_PLACE);
@@ -244,7 +247,7 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
     uint32_t offset = (uint32_t)(e->offset_of[step(e)] - g->low);
     if (g->crosses && !g->ahead) {
         push_own_place(e, g, n, store, bytes, offset);
-        return 0;
+        return offset - RAM_OFFSET;
     }
     get(e, g->host);
     return offset;

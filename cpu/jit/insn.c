@@ -175,6 +175,11 @@ void emit_insn(struct Emit *e, const struct JitInsn *n)
     case KIND_ASSIGN:
         if (!(n->writes >> 32) && n->i.rd == 32 && op_facts[n->i.op] & X_RD && !(op_facts[n->i.op] & F_RS1))
             break; /* x0: a hint */
+        if ((n->i.op == OP_addiw || n->i.op == OP_c_addiw) && n->i.imm == 0 && region_holds_word(e->r, e->block, e->k, n->i.rs1)) {
+            push_x(e, n->i.rs1);
+            set_x(e, n->i.rd);
+            break;
+        }
         if (!emit_word_shift(e, &n->i))
             emit_assignment(e, &n->i);
         break;

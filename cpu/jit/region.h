@@ -61,6 +61,7 @@ struct JitBlock {
     bool out_if;             /* if its condition is that */
     uint8_t depth;           /* calls that it is inside of */
     uint8_t turns;           /* of a loop that is one block: how often it is unrolled */
+    uint32_t words;          /* x registers that hold a word extended by its sign when it begins */
     uint32_t loaded;         /* x registers that some load in it writes */
     uint32_t leaping;        /* those that change otherwise than by a few bytes a turn */
     RegSet dirty_in, live_in, reads, writes;
@@ -113,6 +114,10 @@ void region_flow(struct Region *r);
 
 /* Registers of the exits in block b: what may be dirty before instruction k of it. */
 RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k);
+
+/* jit/narrow.c: does register x hold a word extended by its sign before instruction k of the block? */
+bool region_holds_word(const struct Region *r, const struct JitBlock *b, uint32_t k, uint32_t x);
+void region_find_words(struct Region *r);
 
 static inline uint32_t edge_count(const struct Region *r, const struct JitBlock *b)
 {
