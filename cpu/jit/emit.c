@@ -45,12 +45,22 @@ uint32_t depth_of(struct Emit *e, uint32_t block)
 
 void branch_to(struct Emit *e, uint32_t code, uint32_t block) { op_u(e, code, depth_of(e, block)); }
 
-void spend(struct Emit *e, uint32_t instructions)
+void settle(struct Emit *e)
 {
+    if (!e->owed)
+        return;
     get(e, L_FUEL);
-    push32(e, instructions);
+    push32(e, e->owed);
     op(e, W_I32_SUB);
     set(e, L_FUEL);
+    e->owed = 0;
+}
+
+void spend(struct Emit *e, uint32_t instructions)
+{
+    e->owed += instructions;
+    if (e->owed > MOST_OWED)
+        settle(e);
 }
 
 /* Between two turns of an unrolled loop. */
@@ -110,12 +120,14 @@ static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
 {
     if (ahead) {
         bool fp = e->turns_fp;
+        settle(e);
         look_ahead(e);
         emit_insns(e, b, fp ? FP_EASY : FP_UNKNOWN, b->turns);
         end_ahead(e);
         emit_insns(e, b, FP_UNKNOWN, 1);
         if (b->turns > 1)
             emit_end(e, b);
+        e->owed = 0;
         close(e);
         e->turn = b->turns - 1u;
     } else {
@@ -127,6 +139,8 @@ static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
 static void emit_block(struct Emit *e, const struct JitBlock *b)
 {
     e->block = b;
+    if (b->itself)
+        settle(e);
     bool ahead = plan_turns(e, b);
     if (!b->itself) {
         emit_turns(e, b, ahead);
@@ -153,6 +167,7 @@ static void emit_within(struct Emit *e, uint32_t block, const uint8_t *behind, u
     open(e, W_BLOCK, outer);
     emit_within(e, block, behind, count - 1);
     close(e);
+    e->owed = 0; /* who broke out of the block has settled */
     emit_tree(e, outer);
 }
 
@@ -169,6 +184,7 @@ void emit_tree(struct Emit *e, uint32_t block)
     }
     bool turns = false;
     if (b->loop) {
+        settle(e);
         turns = !b->itself && plan_turns(e, b);
         if (turns)
             begin_turns(e);
@@ -252,7 +268,7 @@ bool emit_region(struct Bytes *out, struct Region *r, uint32_t number, uint16_t 
     struct Emit *e = &emit;
     e->out = *out;
     e->r = r;
-    e->depth = e->stub_count = 0;
+    e->depth = e->stub_count = e->owed = 0;
     e->hints = hints;
     e->number = number;
     e->hint_count = 0;

@@ -81,6 +81,7 @@ struct Later {
     uint8_t kept[2][LATER_KEPT], kept_count[2]; /* of x and f registers, what it found in them is in locals */
 };
 
+#define MOST_OWED 400 /* with a block's, less than an exit has bits for */
 #define STUBS 40
 #define HINTS 200
 #define LABELS 600
@@ -113,12 +114,16 @@ struct Emit {
     bool turns_fp;  /* what its first block does is floating point, too */
     uint32_t k;     /* instruction of the block that is being emitted */
     uint32_t turn;  /* which time, where the loop is unrolled */
+    uint32_t owed;  /* instructions of the blocks before that the fuel doesn't know of yet */
     RegSet valid;   /* registers whose locals hold their values */
     uint32_t fp_known; /* in this block: FP_* */
     struct Later later;
     uint32_t later_local;
     bool later_planned; /* some loop may do so */
 };
+
+/* Instructions done since the fuel was last counted down. */
+static inline uint32_t done(const struct Emit *e) { return e->owed + e->turn * e->block->count + e->k; }
 
 /* The instruction's number among all that the block does, turn by turn. */
 static inline uint32_t step(const struct Emit *e) { return e->turn * e->block->count + e->k; }
@@ -167,7 +172,8 @@ void open(struct Emit *e, uint32_t code, uint32_t label); /* block, loop or if *
 void close(struct Emit *e);
 uint32_t depth_of(struct Emit *e, uint32_t block); /* labels between here and the block's */
 void branch_to(struct Emit *e, uint32_t code, uint32_t block); /* W_BR or W_BR_IF */
-void spend(struct Emit *e, uint32_t instructions); /* of the fuel */
+void spend(struct Emit *e, uint32_t instructions); /* of the fuel, at the latest by settle() */
+void settle(struct Emit *e);
 void emit_tree(struct Emit *e, uint32_t block); /* a block with all that it dominates */
 
 uint32_t emit_next(struct Emit *e, const struct JitBlock *b); /* how many instructions it took */

@@ -21,6 +21,8 @@ static void emit_edge(struct Emit *e, const struct JitBlock *b, uint32_t k)
         return;
     }
     const struct JitBlock *to = &e->r->blocks[b->next[k]];
+    if (to->order <= b->order || to->forward_edges > 1)
+        settle(e);
     if (to->order <= b->order) {
         push_poll(e);
         open(e, W_IF, LABEL_NONE);
@@ -40,11 +42,14 @@ static void emit_edge(struct Emit *e, const struct JitBlock *b, uint32_t k)
 static void emit_branch(struct Emit *e, const struct JitBlock *b)
 {
     if (b->next[0] != NO_BLOCK && e->r->blocks[b->next[0]].order > b->order && e->r->blocks[b->next[0]].forward_edges > 1) {
+        settle(e);
         branch_to(e, W_BR_IF, b->next[0]);
     } else {
+        uint32_t owed = e->owed;
         open(e, W_IF, LABEL_NONE);
         emit_edge(e, b, 0);
         close(e);
+        e->owed = owed;
     }
     emit_edge(e, b, 1);
 }
@@ -79,6 +84,7 @@ static void emit_call(struct Emit *e, const struct JitBlock *b, const struct Jit
     if (b->count) /* else a guess has seen to it */
         begin_call(e, b, n);
     RegSet dirty = region_dirty(e->r, b, b->count);
+    settle(e);
     if (b->next[1] == NO_BLOCK) {
         leave_by(e, EXIT_JUMP, dirty);
         return;
@@ -156,6 +162,8 @@ static void emit_to_switch(struct Emit *e, const struct JitBlock *b)
 {
     const struct JitBlock *to = &e->r->blocks[b->next[0]];
     e->valid = b->live_in | b->writes;
+    if (to->order <= b->order || to->forward_edges > 1)
+        settle(e);
     if (to->order <= b->order) {
         push_poll(e);
         open(e, W_IF, LABEL_NONE);
@@ -176,6 +184,7 @@ static void emit_switch(struct Emit *e, const struct JitBlock *b)
     const struct Region *r = e->r;
     uint32_t low = WINDOW, high = 0;
     bool back = false;
+    settle(e);
     for (uint32_t k = 0; k < r->switch_count; k++) {
         if (r->switch_next[k] == NO_BLOCK)
             continue;
@@ -282,6 +291,7 @@ void emit_end(struct Emit *e, const struct JitBlock *b)
 void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n, uint32_t k, bool out_if, uint32_t done)
 {
     RegSet valid = e->valid;
+    uint32_t owed = e->owed;
     emit_condition(e, n);
     if (!out_if)
         op(e, W_I32_EQZ);
@@ -290,5 +300,6 @@ void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn
     spend(e, done);
     emit_edge(e, b, k);
     close(e);
+    e->owed = owed;
     e->valid = valid;
 }

@@ -149,7 +149,7 @@ void emit_stub(struct Emit *e, const struct Stub *stub)
         get(e, L_EXIT);
         push32(e, 16);
         op(e, W_I32_SHR_U);
-        push32(e, 0x1ff);
+        push32(e, 0x3ff);
         op(e, W_I32_AND);
         op(e, W_I32_SUB);
         set(e, L_FUEL);
@@ -190,6 +190,10 @@ void emit_stub(struct Emit *e, const struct Stub *stub)
 
 void leave_by(struct Emit *e, uint32_t kind, RegSet dirty)
 {
+    uint32_t owed = e->owed; /* what is emitted behind this owes it still */
+    if (kind != EXIT_SLOW)
+        settle(e);
+    e->owed = owed;
     for (uint32_t k = 0; k < e->stub_count; k++) {
         const struct Stub *stub = &e->stubs[k];
         if (stub->kind == kind && !(dirty & ~stub->stores) && !(stub->stores & ~e->valid)) {
@@ -211,7 +215,7 @@ static RegSet dirty_now(const struct Emit *e) { return region_dirty(e->r, e->blo
 void exit_slow(struct Emit *e)
 {
     later_check_aside(e);
-    push32(e, e->r->insns[e->block->first + e->k].at | step(e) << 16);
+    push32(e, e->r->insns[e->block->first + e->k].at | done(e) << 16);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
 }
@@ -219,7 +223,7 @@ void exit_slow(struct Emit *e)
 void exit_slow_crossing(struct Emit *e)
 {
     later_check_aside(e);
-    push32(e, e->r->insns[e->block->first + e->k].at | step(e) << 16 | 1u << 30);
+    push32(e, e->r->insns[e->block->first + e->k].at | done(e) << 16 | 1u << 30);
     set(e, L_EXIT);
     leave_by(e, EXIT_SLOW, dirty_now(e));
 }

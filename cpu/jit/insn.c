@@ -145,7 +145,7 @@ static void emit_csr(struct Emit *e, const struct JitInsn *n)
     bool write = kind == 1 || i->rs1 != 0;
     get(e, L_HART);
     get(e, L_FUEL);
-    push32(e, step(e));
+    push32(e, done(e));
     op(e, W_I32_SUB);
     STORE_HART(e, W_I32_STORE, 2, jit_fuel);
     get(e, L_HART);

@@ -168,6 +168,42 @@ def test_loops_of_floating_point_take_the_same_course(seed: int) -> None:
     assert_same_course(wild_fp.WildFp(seed).text)
 
 
+WORDS = {  # s3 0x7fffffff, s4 0xfedcba9876543210, which s2 leads to; what a1 becomes counts
+    "a doubleword": "ld a0, 0(s2); addiw a1, a0, 0",
+    "an unsigned word": "lwu a0, 4(s2); addiw a1, a0, 0",
+    "a word": "lw a0, 4(s2); addiw a1, a0, 0",
+    "a sum of words": "addi a0, s3, 1; addiw a1, a0, 0",
+    "a difference": "sub a0, zero, s4; addiw a1, a0, 0",
+    "a shifted doubleword": "srli a0, s4, 32; addiw a1, a0, 0",
+    "bits of a doubleword": "lhu a2, 4(s2); or a0, a2, s4; addiw a1, a0, 0",
+    "either": "andi a2, s6, 1; addiw a0, s4, 0; beqz a2, 1f; addi a0, s4, 0; 1f: addiw a1, a0, 0",
+    "a loop": "li a0, 5; li a3, 4; 1f: addiw a1, a0, 0; add s5, s5, a1; slli a0, a0, 9; addi a3, a3, -1; bnez a3, 1f",
+    "the middle of a loop":
+        "li a3, 3; 1f: add a0, s4, a3; beqz a3, 2f; addiw a0, a0, 0; addi a3, a3, -1; j 1f; 2f: addiw a1, a0, 0",
+    "what a call leaves": "addiw a0, s3, 0; call long; addiw a1, a0, 0",
+    "what a small callee leaves": "addiw a0, s3, 0; call short; addiw a1, a0, 0",
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_words_are_extended_where_they_must_be(name: str) -> None:
+    body = WORDS[name].replace("1f", "one").replace("2f", "two")
+    counted = assert_same_course(f"""
+    li s2, {wild.DATA}
+    li s3, 0x7fffffff
+    li s4, 0xfedcba9876543210
+    sd s4, 0(s2)
+main: addi s6, s6, 1
+    {body}
+    slli a2, s5, 3; xor s5, s5, a2; add s5, s5, a1
+    j main
+long: add a0, a0, s4; {"addi a4, a4, 1; " * 61}
+    ret
+short: add a0, a0, s4; ret
+    """)
+    assert counted["ran"] > 40_000
+
+
 # Adds 1 to the immediate of the instruction at `patched`, every 1,000 calls of f.
 CHANGES = """
     li t2, 0x100000

@@ -87,6 +87,8 @@ main: {self.body(12, functions, 0)}
 
     def line(self) -> str:
         kind = self.random.random()
+        if kind < 0.06:
+            return f"addiw {self.pick(FREE)}, {self.pick(FREE)}, 0"
         if kind < 0.55:
             i = self.random.choice(ALU)
             return f"{i.name} {self.operands(i.syntax)}"
