@@ -105,27 +105,37 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     assert tab.errors == []
 
 
-def test_a_killed_browser_wakes_from_the_last_checkpoint(launch: Launch, server: str, tmp_path: Path) -> None:
-    _killed_and_woken(launch, server, tmp_path / "profile", 2)
+WAYS = pytest.mark.parametrize("disk", [True, False], ids=["with a disk, by Python", "without, before Python is up"])
+
+
+@WAYS
+def test_a_killed_browser_wakes_from_the_last_checkpoint(launch: Launch, server: str, tmp_path: Path, disk: bool) -> None:
+    _killed_and_woken(launch, server, tmp_path / "profile", 2, disk)
 
 
 @pytest.mark.slow
-def test_a_hundred_kills(launch: Launch, server: str, tmp_path: Path) -> None:
-    _killed_and_woken(launch, server, tmp_path / "profile", 100)
+@WAYS
+def test_a_hundred_kills(launch: Launch, server: str, tmp_path: Path, disk: bool) -> None:
+    _killed_and_woken(launch, server, tmp_path / "profile", 100, disk)
 
 
-def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) -> None:
-    """Kills the browser again and again while it saves every two seconds, memory and a disk in use."""
+def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int, disk: bool) -> None:
+    """Kills the browser again and again while it saves every two seconds, memory and a disk in use.
+    A machine without a disk is the visit's own, which wakes before Python is up."""
     interval = 2
     tab = Tab(launch().new_page(), server)
     tab.open("?boot=no")
+    disks = "[Disk(size='64M', overlay='data', cache='16M')]" if disk else "[]"
     tab.python(
         f"Machine.checkpoint_seconds = {interval}\nfrom hartwell.disks import Disk\n"
-        "machine = await Machine.boot('shell', harts=1, disks=[Disk(size='64M', overlay='data', cache='16M')])"
+        f"machine = await Machine.boot('shell', harts=1, disks={disks})"
     )
-    tab.run("modprobe ext4; mke2fs /dev/vda > /dev/null 2>&1; mount -t ext4 /dev/vda /mnt")
+    places = ["/tmp"]
+    if disk:
+        tab.run("modprobe ext4; mke2fs /dev/vda > /dev/null 2>&1; mount -t ext4 /dev/vda /mnt")
+        places.append("/mnt")
     # Memory and the disk are written on and on; the numbers are in place at once, so that nobody reads half of one.
-    for place in ("/tmp", "/mnt"):
+    for place in places:
         tab.run(f"cd {place}; dd if=/dev/urandom of=file bs=1k count=500 2>/dev/null; md5sum file > sum; sync")
         tab.run(
             f"(cd {place}; while sleep 0.2; do date +%s > next; mv next now; head -c 300000 /dev/urandom > noise; done)"
@@ -139,21 +149,27 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int) ->
         killed = time.time()
         _kill(profile)
         tab = Tab(launch().new_page(), server)
-        tab.open("?boot=no")
-        tab.python(f"Machine.checkpoint_seconds = {interval}")
-        shelf = tab.python("[[one.name, one.time] for one in await Machine.snapshots()]")
-        assert len(shelf) == 1
-        # Two intervals, and what a busy host takes to write one.
-        assert killed - shelf[0][1] < 2 * interval + 20
-        tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
-        # From the disk, not from what the guest's kernel remembers of it.
-        tab.run("echo 3 > /proc/sys/vm/drop_caches")
-        for place in ("/tmp", "/mnt"):
+        if disk:
+            tab.open("?boot=no")
+            tab.python(f"Machine.checkpoint_seconds = {interval}")
+            shelf = tab.python("[[one.name, one.time] for one in await Machine.snapshots()]")
+            assert len(shelf) == 1
+            # Two intervals, and what a busy host takes to write one.
+            assert killed - shelf[0][1] < 2 * interval + 20
+            tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
+            # From the disk, not from what the guest's kernel remembers of it.
+            tab.run("echo 3 > /proc/sys/vm/drop_caches")
+        else:
+            tab.open()
+            tab.python(f"Machine.checkpoint_seconds = {interval}")
+            assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted === true)")
+        for place in places:
             assert tab.run(f"cd {place}; md5sum -c sum") == "file: OK\n"
             assert int(tab.run(f"cat {place}/now")) >= seen - 2 * interval - 20
         assert tab.run("dmesg | grep -i 'ext4-fs error\\|I/O error' || true") == ""
-    tab.run("kill $(cat /tmp/writer); sleep 1; umount /mnt && mount -t ext4 /dev/vda /mnt")
-    assert tab.run("cd /mnt; md5sum -c sum") == "file: OK\n"
+    if disk:
+        tab.run("kill $(cat /tmp/writer); sleep 1; umount /mnt && mount -t ext4 /dev/vda /mnt")
+        assert tab.run("cd /mnt; md5sum -c sum") == "file: OK\n"
     assert tab.errors == []
 
 
