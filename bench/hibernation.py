@@ -79,13 +79,13 @@ def run(options: Any, missing: dict[str, str]) -> None:
             begun = time.monotonic()
             tab = Tab(browser.new_page(), address)
             tab.open("?boot=no")
-            tab.python("Machine.checkpoint_seconds = None")
+            tab.python("Machine.checkpoint_seconds = 3600")  # it is to be saved, but only when this says so
             ready = time.monotonic()
             tab.python("machine = await Machine.boot(harts=1)")
             tab.expect(guests.PROMPT, 240)
             note("cold boot to the prompt, page up", time.monotonic() - ready)
             note("cold boot, from opening the page", time.monotonic() - begun)
-            tab.python("Machine.checkpoint_seconds = None")  # the page has set it when it was ready
+            tab.python("Machine.checkpoint_seconds = 3600")  # the page has set it when it was ready
             tab.python(f"await machine.run({FILL!r}, timeout=300)")
             tab.python("for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)")
             took, pause, written = tab.python(_SAVE)

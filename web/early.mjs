@@ -22,6 +22,8 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
 /**
  * @typedef {object} Place what it stands on
  * @property {StorageClient} store
+ * @property {(name: string) => Promise<any>} json of a file below static/; null where there is none
+ * @property {(name: string) => string} address of such a file
  * @property {() => Promise<import("./core.mjs").Cpu>} cpu
  * @property {import("./core.mjs").Spawn} spawn a hart's worker
  * @property {(image: string) => Promise<import("./translations.mjs").Ahead | null>} translations made ahead for it
@@ -34,7 +36,7 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
  * What hartwell.platform.javascript.JavaScriptEarly holds.
  *
  * @typedef {object} Early
- * @property {string} name
+ * @property {string} name "": a copy, of the machine that set-up booted
  * @property {string} text the manifest
  * @property {any} core of core.mjs
  * @property {number} woke seconds since the Unix epoch
@@ -57,12 +59,34 @@ export async function wakeEarly(place) {
     // What that tab may have saved last is there now.
     const found = await read(store, name);
     const early = found && found.manifest.machine.identity === first.manifest.machine.identity
-      ? await wake(place, name, lock, found).catch((error) => void console.info("The machine wakes when Python is up.", error))
+      ? await wake(place, { name, pack: 0, ...found, leave: () => store.unlock(lock) }).catch(later)
       : undefined;
     if (early) return early;
     await store.unlock(lock);
     return null;
   }
+  return openBooted(place);
+}
+
+const later = (/** @type {unknown} */ error) => void console.info("The machine wakes when Python is up.", error);
+
+/**
+ * As hartwell.hibernation.open_image: a copy of the default image's machine, as set-up booted it.
+ * @param {Place} place
+ * @returns {Promise<Early | null>}
+ */
+async function openBooted(place) {
+  const { store, json, address } = place;
+  const [images, booted, disks] = await Promise.all([json("images/index.json"), json("snapshots/index.json"), store.records("disk")]);
+  const image = images?.default;
+  if (!booted?.images?.includes(image)) return null;
+  // A machine that was booted ahead would hide what was written to the image's disk.
+  if (JSON.parse(disks).some((/** @type {{name: string}} */ { name }) => name === image)) return null;
+  const { pack, text } = await store.openPack(address(`snapshots/${image}.hartwell`));
+  const manifest = await parse(text);
+  const early = manifest && (await wake(place, { name: "", pack, text, manifest, leave: async () => {} }).catch(later));
+  if (early) return early;
+  await store.closePack(pack);
   return null;
 }
 
@@ -84,22 +108,30 @@ async function byAge(store) {
  */
 async function read(store, name) {
   const text = (await store.getRecord(KIND, name))?.text ?? "";
+  const manifest = await parse(text);
+  return manifest && { text, manifest };
+}
+
+/**
+ * @param {string} text
+ * @returns {Promise<any>} a manifest that this way can wake, else null
+ */
+async function parse(text) {
   const head = HEAD.exec(text);
   if (!head) return null;
   const body = text.slice(head[0].length);
   if (hex(await sha256(new TextEncoder().encode(body))) !== head[1]) return null;
   const manifest = JSON.parse(body);
-  return manifest.recipe?.layout === undefined || manifest.machine.paused ? null : { text, manifest };
+  return manifest.recipe?.layout === undefined || manifest.machine.paused ? null : manifest;
 }
 
 /**
  * @param {Place} place
- * @param {string} name
- * @param {string} lock
- * @param {{text: string, manifest: any}} found
+ * @param {{name: string, pack: number, text: string, manifest: any, leave: () => Promise<void>}} found
+ *   pack: an open file that has its chunks, 0: the store; leave: gives the machine's lock back
  * @returns {Promise<Early | undefined>}
  */
-async function wake({ store, cpu, spawn, translations, terminal, show, handOver }, name, lock, { text, manifest }) {
+async function wake({ store, cpu, spawn, translations, terminal, show, handOver }, { name, pack, text, manifest, leave }) {
   const { recipe, areas, console: shown } = manifest;
   const guard = await store.begin(); // nobody drops a chunk that is still to come
   const core = await createCore(await cpu(), recipe.core, spawn, translations(manifest.machine.image));
@@ -110,7 +142,7 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
     core.call("machine_init");
     const rings = listed(areas.rings.chunks);
     const ranges = rings.indexes.flatMap((index) => [recipe.rings + index * CHUNK, Math.min(CHUNK, areas.rings.bytes - index * CHUNK)]);
-    await store.load(core, rings.digests, ranges, 0, () => {});
+    await store.load(core, rings.digests, ranges, pack, () => {});
     put(core, recipe.state);
     // What tells the guest that it woke; random bytes go to no shared memory.
     core.view(recipe.generation, 16).set(crypto.getRandomValues(new Uint8Array(16)));
@@ -119,14 +151,14 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
     const flags = core.view(recipe.chunks, Math.ceil(areas.ram.bytes / CHUNK));
     for (const index of ram.indexes) flags[index] = 1;
     core.call("chunks_absent");
-    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0, restMs: REST_MS }), 0);
+    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0, restMs: REST_MS }), pack);
     const over = () => store.end(guard);
     streamed.then(over, over);
     await core.startHarts();
     const before = concat([new TextEncoder().encode(`\x1bc${shown.base}`), bytes(shown.since)]);
     core.call("machine_resume");
     const { image, harts, memory } = manifest.machine;
-    const port = show({ state: "running", image, name, harts, memory });
+    const port = show({ state: "running", image, name: name || null, harts, memory });
     terminal.post({
       type: "carry", module: core.module, memory: core.memory, place: core.terminalPlace, console: recipe.console,
       port, shown: before, keys: bytes(shown.typed),
@@ -141,7 +173,7 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
       },
       drop: async () => {
         core.terminate();
-        await store.unlock(lock);
+        await leave();
       },
     };
   } catch (error) {

@@ -195,6 +195,8 @@ async function wakeMeanwhile() {
   const handOver = () => asked && post({ type: "handover", lost });
   const early = await wakeEarly({
     store: host.store,
+    json: async (name) => (await readStatic(name))?.json() ?? null,
+    address: host.address,
     cpu: loadCpu,
     spawn,
     translations,

@@ -27,6 +27,7 @@ from hartwell.images import load_image
 from hartwell.machine_disks import sweep
 from hartwell.platform import Core, Platform
 from hartwell.platform.store import Room, saving
+from hartwell.snapshot import seed as seeds
 from hartwell.snapshot.manifest import NAME_LENGTH, parse
 from hartwell.snapshot.saver import KIND
 from hartwell.snapshot.wake import adopt as adopt_early
@@ -328,6 +329,12 @@ async def prebooted(place: Platform, name: str) -> str | None:
         return place.address(f"snapshots/{name}{SUFFIX}") if name in found["images"] else None
     except (FileNotFoundError, HartwellError, ValueError, KeyError, TypeError):
         return None
+
+
+async def seed(machine: Machine) -> None:
+    """Stores ahead what a booted machine has of its image (hartwell.snapshot.seed)."""
+    if not seeds.OTHERS & machine._request.options.keys() and (address := await prebooted(machine._platform, machine.image)):
+        await seeds.seed(machine, address)
 
 
 async def _disk_changed(place: Platform, name: str) -> bool:

@@ -185,6 +185,8 @@ class Machine(Replayable, Inspection, GdbPort):
             machine._show(f"{note}\r\n".encode())
         await machine._start()
         machine._checkpoint()
+        if machine._saves:
+            machine._spawn(hibernation.seed(machine))
         return machine
 
     @classmethod
@@ -458,8 +460,13 @@ class Machine(Replayable, Inspection, GdbPort):
         self._links.start()
         self._woken()
 
+    @property
+    def _saves(self) -> bool:
+        """Is it one that is saved while it runs?"""
+        return Machine.shown is self and self._platform.name == "browser" and not self.history
+
     def _checkpoint(self) -> None:
-        if Machine.shown is self and self._platform.name == "browser" and not self.history:
+        if self._saves:
             self._spawn(hibernation.keep_checkpoints(self))
 
     async def _fall_asleep(self) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
-from tests.e2e.conftest import serving
+from playwright.sync_api import Playwright
+
+from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path, serving
 from tests.e2e.tab import Tab
 from tests.e2e.test_network import DATA, LEASE, Pages
+from tests.e2e.test_wake_before_python import let_python_come, without_python
 
 
 def test_the_machine_that_was_booted_ahead_has_folder_and_network(new_tab: Callable[..., Tab]) -> None:
@@ -35,3 +39,39 @@ def test_the_machine_that_was_booted_ahead_has_folder_and_network(new_tab: Calla
             assert tab.errors == []
             tab.page.close()
         pages.shutdown()
+
+
+def test_it_runs_before_python_and_a_first_save_finds_the_image_stored(playwright: Playwright, tmp_path: Path) -> None:
+    """First a visit that wakes the machine that was booted ahead, then one that boots it cold."""
+    context = playwright.chromium.launch_persistent_context(
+        tmp_path / "profile", executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
+        viewport={"width": 1200, "height": 760},
+    )
+    with serving(preboot=True) as address:
+        tab, held = without_python(context, address)
+        tab.type("echo be''fore\n")
+        tab.wait_for_screen("\nbefore")
+        let_python_come(context, held)
+        assert tab.run("echo now > /tmp/now; cat /tmp/now") == "now\n"
+        tab.python("Machine.checkpoint_seconds = None")
+        # A copy: it is nobody's until it is saved, and then with all of its memory.
+        assert tab.python("await machine.hibernate('first')\nmachine.state") == "asleep"
+        tab.python("machine = await Machine.wake('first', lazy=False)")
+        assert tab.run("cat /tmp/now") == "now\n"
+        tab.python("await machine.close()\nawait Machine.delete_snapshot('first')")
+
+        tab.python("import asyncio\nfrom hartwell import platform\nstore = platform.current().store")
+        tab.python("Machine.checkpoint_seconds = 3600\nmachine = await Machine.boot('shell')")
+        tab.expect(r"# $", 240)
+        tab.python(
+            "for _ in range(600):\n    if machine._saver.seeded: break\n    await asyncio.sleep(0.1)\n"
+            "while any('seed' in str(task) for task in machine._tasks if not task.done()): await asyncio.sleep(0.1)")
+        assert tab.python("[one.name for one in await store.records('seed')]") == ["shell"]
+        written, stored = tab.python(
+            "await machine.checkpoint('second')\n[machine._saver.written, (await Machine.snapshots())[0].stored]")
+        assert written < stored / 2
+        assert tab.python("await store.records('seed')") == []
+        tab.python("await store.collect()\nawait machine.hibernate()\nmachine = await Machine.wake('second', lazy=False)")
+        assert tab.run("echo $((6*7))") == "42\n"
+        assert tab.errors == []
+    context.close()

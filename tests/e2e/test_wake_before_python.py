@@ -52,7 +52,7 @@ def context(playwright: Playwright, tmp_path: Path, server: str) -> Iterator[Bro
     context.close()
 
 
-def _without_python(context: BrowserContext, server: str) -> tuple[Tab, list[Route]]:
+def without_python(context: BrowserContext, server: str) -> tuple[Tab, list[Route]]:
     """A page whose Python waits for a file, and the request for that."""
     tab = Tab(context.new_page(), server)
     held: list[Route] = []
@@ -63,21 +63,22 @@ def _without_python(context: BrowserContext, server: str) -> tuple[Tab, list[Rou
     return tab, held
 
 
-def _let_python_come(context: BrowserContext, held: list[Route]) -> None:
+def let_python_come(context: BrowserContext, held: list[Route]) -> None:
+    """Gives it the file."""
     for route in held:
         route.continue_()
     context.unroute("**/pyodide.asm.wasm")
 
 
 def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: str) -> None:
-    tab, held = _without_python(context, server)
+    tab, held = without_python(context, server)
     tab.type("echo be''fore; n=1\n")
     tab.wait_for_screen("\nbefore")
     assert len(held) == 1, "Python has asked for its engine and waits"
     # Work that goes on over the handover, and keys of which some come before it and some after.
     tab.type("while sleep 0.05; do echo $n > /tmp/n; n=$((n+1)); done &\n")
     tab.type("cat > /tmp/typed\n")
-    _let_python_come(context, held)
+    let_python_come(context, held)
     words = [f"word{number}" for number in range(60)]
     for word in words:
         tab.type(f"{word}\n")
@@ -103,10 +104,10 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
     count = int(tab.run("cat /tmp/n"))
     tab.python("await machine.hibernate()")
     tab.page.close()
-    tab, held = _without_python(context, server)
+    tab, held = without_python(context, server)
     tab.type("echo ag''ain\n")
     tab.wait_for_screen("\nagain")
-    _let_python_come(context, held)
+    let_python_come(context, held)
     assert int(tab.run("cat /tmp/n")) >= count
     assert tab.run("cat /tmp/kept") == "kept\n"
     # By Python alone it is the same machine.
@@ -117,8 +118,8 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
 
 
 def test_another_tab_is_told(context: BrowserContext, server: str) -> None:
-    tab, held = _without_python(context, server)
-    _let_python_come(context, held)
+    tab, held = without_python(context, server)
+    let_python_come(context, held)
     other = Tab(context.new_page(), server)
     other.open("?boot=no")
     with pytest.raises(PythonError, match="runs already"):
@@ -128,11 +129,11 @@ def test_another_tab_is_told(context: BrowserContext, server: str) -> None:
 
 
 def test_a_machine_that_stops_before_python_is_up(context: BrowserContext, server: str) -> None:
-    tab, held = _without_python(context, server)
+    tab, held = without_python(context, server)
     tab.type("echo last''words; poweroff -f\n")
     tab.wait_for_screen("\nlastwords")
     tab.page.wait_for_timeout(1000)
-    _let_python_come(context, held)
+    let_python_come(context, held)
     tab.wait_for_state("stopped")
     for _ in range(100):  # there is no state to come back to
         if not (shelf := tab.python("[one.name for one in await Machine.snapshots()]")):

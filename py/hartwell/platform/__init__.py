@@ -114,7 +114,7 @@ class NetworkWorker(Protocol):
 class Early(Protocol):
     """A machine that the page woke before Python was up, by its snapshot's recipe (hartwell.snapshot.recipe)."""
 
-    name: str
+    name: str  # "": a copy, of the machine that set-up booted
     text: str  # the manifest
     woke: float  # seconds since the Unix epoch
 

@@ -5,6 +5,7 @@
     saver.py        takes snapshots of a machine that runs
     wake.py         makes a machine of a snapshot
     recipe.py       what a wake writes where, for JavaScript
+    seed.py         stores ahead what a booted machine has of its image
     shelf.py        the sleeping machines: list, rename, delete
 
 docs/snapshot-format.md specifies what is stored, docs/hibernation.md what is

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from hartwell.errors import MachineStopped
 from hartwell.layout import CONSTANTS, RAM_OFFSET, RING_BASE, field
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, Range, Report, Saved, Store, saving
-from hartwell.snapshot import recipe, structures
+from hartwell.snapshot import recipe, seed, structures
 from hartwell.snapshot.manifest import Area, Manifest
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Saver:
         """How long the guest of a machine that woke stood still, by this computer's clock."""
         self.written = 0
         """Bytes that the last snapshot added to the store."""
+        self.seeded = False
+        """Are there chunks in the store for its first save (seed.py)?"""
         self.stream: asyncio.Task[None] | None = None
         """Brings memory that a lazy wake left out."""
         self._machine = machine
@@ -109,6 +111,9 @@ class Saver:
                         self._hold(False)
                     self._go_on()
                     raise
+            if self.seeded:
+                self.seeded = False
+                await store.drop_record(seed.KIND, machine.image)
             self._garbage += self.written
             if self._garbage > GARBAGE_BYTES:
                 self._garbage = 0

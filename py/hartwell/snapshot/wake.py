@@ -130,6 +130,7 @@ async def adopt(kind: type[Machine], place: Platform, early: Early) -> Machine |
     one that is none of this Python's, and then it is gone."""
     manifest = parse(early.text, f"snapshot {early.name!r}")
     manifest.name = early.name  # it may have been renamed
+    fork = not early.name
     plan = _plan(manifest)
     shown, output, keys = await early.take_over()
     place.shown_bytes += len(shown) + len(output)
@@ -139,8 +140,8 @@ async def adopt(kind: type[Machine], place: Platform, early: Early) -> Machine |
     state = recipe.fresh_of(manifest.recipe)
     machine = kind(early.core(plan), _request(manifest, plan, []), place, Links.of(place, manifest.options))
     saver = machine._saver
-    machine.name, machine._locked = manifest.name, True
-    restored(saver, manifest, fork=False, stored=True)
+    machine.name, machine._locked = None if fork else manifest.name, not fork
+    restored(saver, manifest, fork=fork, stored=not fork)
     saver.fresh = state
     saver.stream = machine._spawn(_follow(machine, early.streamed()))
     await asyncio.sleep(0)  # it is waited for before this thread may wait for a page, below
