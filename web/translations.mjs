@@ -9,7 +9,7 @@
 
 const INDEX = "snapshots/index.json";
 const SECTION = "hartwell.regions";
-const WAIT_MS = 1000; // a machine does not wait longer for what makes it faster
+const WAIT_MS = 500; // a machine does not wait longer for what makes it faster
 
 /**
  * @param {string} image

@@ -29,7 +29,7 @@ from hartwell.setup.steps import (
 FOLDER = paths.STATIC / "snapshots"
 SECONDS = 900
 DIGITS = 12  # of a digest, in a file's name
-VISITS = 2000  # that make a place worth to be translated ahead
+VISITS = 4000  # that make a place worth to be translated ahead
 
 # With the page's devices: its share, and a card for its relay, whose cable comes in when the machine wakes there.  Not
 # before all of the guest is up; a systemd says so itself.
@@ -42,6 +42,7 @@ from hartwell.errors import HartwellError
 machine = await Machine.boot({name!r}, show=False, network="relay", jit={visits})
 await machine.console.expect(r"(login:|[#$]) $", timeout={seconds})
 await machine.run({up!r}, timeout={seconds})
+await machine.run({work!r}, timeout={seconds})
 with open("/shared/translations", "wb") as file:
     file.write(translations.collect(machine._core))
 await asyncio.sleep(2)
@@ -64,6 +65,23 @@ for command in "python3 -c 'import json, re'" "gcc --version" "apt --version" "v
 done
 true
 """
+# What a shell does all the time, to be translated ahead: a few seconds of it.
+WORK = """
+exec >/dev/null 2>&1
+for i in $(seq 40); do
+    /bin/true
+    ls -l /bin | grep sh | sort | head -n 3
+    cat /etc/*.conf /etc/passwd | sed s/root/user/ | wc
+done
+for i in 1 2 3; do
+    find / -xdev | sort | md5sum
+    seq 3000 | awk '{s += $1 * 2; t = t substr($1, 1, 1)} END {print s, t}'
+    ps
+    command -v python3 && python3 -c "import json, re, argparse; print(json.dumps({str(k): k for k in range(1000)}))"
+done
+gzip </bin/sh | gzip -d | sha256sum
+true
+"""
 
 
 def step(name: str) -> Step:
@@ -74,7 +92,7 @@ def step(name: str) -> Step:
     package = Path(__file__).resolve().parents[1]
     cpu = paths.STATIC / "cpu.wasm"
     key = digest(
-        "preboot 5", name, *facts, c_header(), SCRIPT, UP, str(VISITS), cpu.read_bytes() if cpu.is_file() else "",
+        "preboot 5", name, *facts, c_header(), SCRIPT, UP, WORK, str(VISITS), cpu.read_bytes() if cpu.is_file() else "",
         digest_files([*(package / "snapshot").glob("*.py"), package / "translations.py"], package),
     )
     says = f"booting {name} once, for the page to wake"
@@ -85,7 +103,7 @@ def boot(name: str, progress: Progress) -> None:
     """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
     with scratch_folder(FOLDER / name) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
         file = folder / f"{name}.hartwell"
-        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, file=str(file), visits=VISITS)
+        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, work=WORK, file=str(file), visits=VISITS)
         options = {"script": script, "share": {"folder": str(folder), "writable": True}}
         command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
         environment = {**os.environ, "HARTWELL_DATA": str(data), "HARTWELL_STATIC": str(paths.STATIC)}
