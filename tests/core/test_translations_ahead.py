@@ -72,7 +72,7 @@ def test_a_program_takes_the_same_course(seed: int) -> None:
         assert got == expected, f"threshold {threshold}"
         assert counted["ahead_refused"] == 0
         if threshold != LATE:
-            assert counted["ahead"] > 3
+            assert counted["ahead"] > 0
             assert counted["ran"] > 1000
 
 
