@@ -10,7 +10,6 @@
 
 import { caller, signatures } from "./exports.mjs";
 import { instantiate } from "./instance.mjs";
-import { inTime } from "./translations.mjs";
 import { waitAsync } from "./wait.mjs";
 
 /**
@@ -45,7 +44,7 @@ import { waitAsync } from "./wait.mjs";
  * @param {Cpu} cpu compiled once, shared by every thread
  * @param {Plan} plan
  * @param {Spawn} spawn starts a worker of hart.mjs
- * @param {Promise<import("./translations.mjs").Ahead | null>} ahead translations made ahead
+ * @param {() => import("./translations.mjs").Ahead | null} ahead translations made ahead that are at hand
  */
 export async function createCore(cpu, plan, spawn, ahead) {
   const memory = allocate(plan.pages);
@@ -191,7 +190,7 @@ class Harts {
    * @param {WebAssembly.Memory} memory
    * @param {Plan} plan
    * @param {Spawn} spawn
-   * @param {Promise<import("./translations.mjs").Ahead | null>} ahead
+   * @param {() => import("./translations.mjs").Ahead | null} ahead
    * @param {(message: string) => void} failed told once per failing hart
    */
   constructor(module, memory, plan, spawn, ahead, failed) {
@@ -220,7 +219,8 @@ class Harts {
   async start() {
     await this.join();
     this.prepare();
-    const [ahead] = await Promise.all([inTime(this.ahead), ...this.list.map((hart) => hart.prepared)]);
+    await Promise.all(this.list.map((hart) => hart.prepared));
+    const ahead = this.ahead();
     if (ahead) {
       new Uint8Array(this.memory.buffer).set(ahead.table, this.plan.aheadTable);
       Atomics.store(new Int32Array(this.memory.buffer), this.plan.aheadBytes >>> 2, ahead.table.length);

@@ -26,7 +26,7 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
  * @property {(name: string) => string} address of such a file
  * @property {() => Promise<import("./core.mjs").Cpu>} cpu
  * @property {import("./core.mjs").Spawn} spawn a hart's worker
- * @property {(image: string) => Promise<import("./translations.mjs").Ahead | null>} translations made ahead for it
+ * @property {import("./translations.mjs").Translations} translations made ahead
  * @property {import("./core.mjs").Thread} terminal a worker of terminal.mjs
  * @property {(state: object) => MessagePort} show the machine runs: gives the page its state, and one end of a channel for its terminal
  * @property {() => Promise<{output: Uint8Array, keys: Uint8Array}>} handOver the page gives that up, and says what it had
@@ -134,7 +134,7 @@ async function parse(text) {
 async function wake({ store, cpu, spawn, translations, terminal, show, handOver }, { name, pack, text, manifest, leave }) {
   const { recipe, areas, console: shown } = manifest;
   const guard = await store.begin(); // nobody drops a chunk that is still to come
-  const core = await createCore(await cpu(), recipe.core, spawn, translations(manifest.machine.image));
+  const core = await createCore(await cpu(), recipe.core, spawn, translations.of(manifest.machine.image));
   try {
     if (core.call("layout_digest") !== recipe.layout) throw new Error("it was saved by another version");
     core.prepareHarts();

@@ -15,7 +15,7 @@ import { request } from "./network/request.mjs";
 import { startPython } from "./python.mjs";
 import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
-import { findTranslations } from "./translations.mjs";
+import { Translations } from "./translations.mjs";
 import { Wheels } from "./wheels.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
@@ -103,14 +103,13 @@ function connectWorker(worker, listen) {
   return { post: (message, transfer = []) => worker.postMessage(message, transfer), terminate: () => worker.terminate() };
 }
 
-/** @param {string} image */
-const translations = async (image) => findTranslations(image, (await loadCpu()).bytes, readStatic);
-
 /** @param {string} name below static/ */
 async function readStatic(name) {
   const response = await fetch(new URL(name, STATIC));
   return response.ok ? response : null;
 }
+
+const translations = new Translations(loadCpu, readStatic);
 
 /** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
 const asked = [];
@@ -120,7 +119,7 @@ const host = {
   name: "browser",
   store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: CODE.href }),
   /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
-  create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations(image)),
+  create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations.of(image)),
   /** Where serve.py has Debian's archive. */
   mirror: new URL("mirror/", SITE).href,
   request,

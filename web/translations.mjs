@@ -9,7 +9,45 @@
 
 const INDEX = "snapshots/index.json";
 const SECTION = "hartwell.regions";
-const WAIT_MS = 500; // a machine does not wait longer for what makes it faster
+const LATER_MS = 4000; // after a machine was made: its start shall have the computer for itself
+
+/**
+ * What is at hand of them.  No machine waits: they take a browser a quarter of a
+ * second to compile, which is more than they give a visit's first machine
+ * (docs/decisions/0042).  They are looked for when that one is up, for those that follow.
+ */
+export class Translations {
+  /** By image. @type {Map<string, Ahead | null>} */
+  #found = new Map();
+
+  /**
+   * @param {() => Promise<import("./core.mjs").Cpu>} cpu
+   * @param {(name: string) => Promise<Response | null>} read a name below static/
+   */
+  constructor(cpu, read) {
+    this.cpu = cpu;
+    this.read = read;
+  }
+
+  /**
+   * @param {string} image whose machine is made; "": none of them is for it
+   * @returns {() => Ahead | null} asked each time its harts start
+   */
+  of(image) {
+    if (image && !this.#found.has(image)) {
+      this.#found.set(image, null);
+      /** @type {any} */
+      const timer = setTimeout(() => void this.#find(image), LATER_MS);
+      timer.unref?.(); // Node is not to stay for it
+    }
+    return () => this.#found.get(image) ?? null;
+  }
+
+  /** @param {string} image */
+  async #find(image) {
+    this.#found.set(image, await findTranslations(image, (await this.cpu()).bytes, this.read));
+  }
+}
 
 /**
  * @param {string} image
@@ -17,8 +55,7 @@ const WAIT_MS = 500; // a machine does not wait longer for what makes it faster
  * @param {(name: string) => Promise<Response | null>} read a name below static/
  * @returns {Promise<Ahead | null>} null where there are none that fit; what is wrong with them is said on the console
  */
-export async function findTranslations(image, cpu, read) {
-  if (!image) return null;
+async function findTranslations(image, cpu, read) {
   try {
     const index = await (await read(INDEX))?.json();
     const found = index?.translations?.[image];
@@ -36,14 +73,6 @@ export async function findTranslations(image, cpu, read) {
     console.warn(`the translations made ahead for ${image} are not used:`, /** @type {Error} */ (error).message);
     return null;
   }
-}
-
-/**
- * @param {Promise<Ahead | null>} ahead
- * @returns {Promise<Ahead | null>} null when they take too long
- */
-export function inTime(ahead) {
-  return Promise.race([ahead, new Promise((resolve) => setTimeout(resolve, WAIT_MS, null))]);
 }
 
 /** @param {Uint8Array} bytes */

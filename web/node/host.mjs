@@ -20,7 +20,7 @@ import { createCore } from "../core.mjs";
 import { startNetwork } from "../network/start.mjs";
 import { startPython, unpackWheel } from "../python.mjs";
 import { StorageClient } from "../storage/client.mjs";
-import { findTranslations } from "../translations.mjs";
+import { Translations } from "../translations.mjs";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const STATIC = process.env.HARTWELL_STATIC ?? path.join(ROOT, "static");
@@ -97,6 +97,8 @@ async function readStatic(name) {
   return bytes && new Response(/** @type {BodyInit} */ (bytes), { headers: { "Content-Type": "application/wasm" } });
 }
 
+const translations = new Translations(loadCpu, readStatic);
+
 /** @type {(kind: string, json: string) => void} */
 let heard = () => {};
 
@@ -108,10 +110,7 @@ const host = {
     folder: DATA,
   }),
   /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
-  create: async (plan, image) => {
-    const made = await loadCpu();
-    return createCore(made, JSON.parse(plan), spawn, findTranslations(image, made.bytes, readStatic));
-  },
+  create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations.of(image)),
   /** Processes hear nothing of each other. */
   channel: null,
   /** Where a relay to the internet is, by an option of `hartwell run --net`. */
