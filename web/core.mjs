@@ -132,7 +132,7 @@ export async function createCore(cpu, plan, spawn, ahead) {
     },
     /**
      * As block(), but the event loop goes on meanwhile; may come back early.
-     * @type {(offset: number, value: number, ms: number) => Promise<void>}
+     * @type {(offset: number, value: number, ms: number) => Promise<boolean>}
      */
     wait: (offset, value, ms) => waitAsync(words, word(offset), value | 0, ms),
     prepareHarts: () => harts.prepare(),

@@ -155,7 +155,7 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
     const over = () => store.end(guard);
     streamed.then(over, over);
     await core.startHarts();
-    const before = concat([new TextEncoder().encode(`\x1bc${shown.base}`), bytes(shown.since)]);
+    const before = Uint8Array.from([...new TextEncoder().encode(`\x1bc${shown.base}`), ...bytes(shown.since)]);
     core.call("machine_resume");
     const { image, harts, memory } = manifest.machine;
     const port = show({ state: "running", image, name: name || null, harts, memory });
@@ -211,15 +211,4 @@ function listed(packed) {
 /** @param {string} base64 */
 function bytes(base64) {
   return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-}
-
-/** @param {Uint8Array[]} parts */
-function concat(parts) {
-  const whole = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }

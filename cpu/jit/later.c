@@ -294,13 +294,12 @@ void later_check_aside(struct Emit *e)
     if (!e->later.on)
         return;
     struct Later before = e->later;
-    uint32_t hints = e->hint_count;
     open(e, W_BLOCK, LABEL_NONE);
     open(e, W_BLOCK, LABEL_NONE);
     ask(e);
     op_u(e, W_BR, 1);
     close(e);
-    hints = e->hint_count;
+    uint32_t hints = e->hint_count;
     for (uint32_t real = 0; real < 2; real++)
         for (uint32_t k = 0; k < before.kept_count[real]; k++) {
             get(e, kept(e, k, real));

@@ -23,6 +23,7 @@ from hartwell.layout import (
     field,
 )
 from hartwell.platform import Core
+from hartwell.wasm_format import MAGIC, Reader, bodies, counted, sections, signed, unsigned
 
 SECTION = "hartwell.regions"
 _HINTS = "metadata.code.branch_hint"
@@ -59,11 +60,11 @@ def collect(core: Core) -> bytes:
 
 def table_of(module: bytes) -> bytes:
     """The table in it.  ValueError when there is none."""
-    for kind, body in _sections(module):
+    for kind, body in sections(module):
         if kind == _CUSTOM:
-            size, at = _number(body, 0)
-            if body[at : at + size] == SECTION.encode():
-                return body[at + size :]
+            reader = Reader(body)
+            if reader.name() == SECTION:
+                return body[reader.at :]
     raise ValueError(f"it has no section {SECTION}")
 
 
@@ -112,101 +113,50 @@ def _functions(core: Core, regions: dict[int, _Made]) -> dict[int, bytes]:
             continue
         module = core.read(code, count)
         hints: dict[int, bytes] = {}
-        for kind, body in _sections(module):
+        for kind, body in sections(module):
             if kind in (_TYPE, _IMPORT):
                 head[kind] = body
             elif kind == _CUSTOM:
                 hints = dict(_hints(body))
             elif kind == _CODE:
-                for index, function in enumerate(_bodies(body)):
+                for index, function in enumerate(bodies(body)):
                     if (made := regions.get(first + index)) is not None:
                         made.body, made.hints = function, hints.get(index, b"")
     return head
 
 
-# --- WebAssembly, Core specification 5.5 ------------------------------------------------
-
-
-def _number(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, at
-
-
-def _leb(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _signed(value: int) -> bytes:
-    """Of a number that is not negative."""
-    out = bytearray()
-    while value > 63:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _sections(module: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 8
-    while at < len(module):
-        kind = module[at]
-        size, at = _number(module, at + 1)
-        yield kind, module[at : at + size]
-        at += size
-
-
-def _bodies(code: bytes) -> Iterator[bytes]:
-    count, at = _number(code, 0)
-    for _ in range(count):
-        size, at = _number(code, at)
-        yield code[at : at + size]
-        at += size
+# --- its file -------------------------------------------------------------------------
 
 
 def _hints(section: bytes) -> Iterator[tuple[int, bytes]]:
     """Of each function its hints, as they are in the section."""
-    size, at = _number(section, 0)
-    if section[at : at + size] != _HINTS.encode():
+    reader = Reader(section)
+    if reader.name() != _HINTS:
         return
-    functions, at = _number(section, at + size)
-    for _ in range(functions):
-        function, at = _number(section, at)
-        begin = at
-        count, at = _number(section, at)
-        for _ in range(count):
-            _, at = _number(section, at)
-            at += 2
-        yield function, section[begin:at]
+    for _ in range(reader.unsigned()):
+        function = reader.unsigned()
+        begin = reader.at
+        for _ in range(reader.unsigned()):
+            reader.unsigned()
+            reader.at += 2
+        yield function, section[begin : reader.at]
 
 
 def _module(core: Core, made: list[_Made], head: dict[int, bytes]) -> bytes:
     def section(kind: int, *parts: bytes) -> bytes:
-        body = b"".join(parts)
-        return bytes([kind]) + _leb(len(body)) + body
-
-    def named(name: str) -> bytes:
-        return _leb(len(name)) + name.encode()
+        return bytes([kind]) + counted(b"".join(parts))
 
     count = len(made)
-    hinted = [_leb(number) + one.hints for number, one in enumerate(made) if one.hints]
+    hinted = [unsigned(number) + one.hints for number, one in enumerate(made) if one.hints]
     return b"".join((
-        b"\0asm\1\0\0\0",
+        MAGIC,
         section(_TYPE, head[_TYPE]),
         section(_IMPORT, head[_IMPORT]),
-        section(_FUNCTION, _leb(count), bytes(count)),  # all of type 0, TYPE_REGION of cpu/jit/emit.h
-        section(_ELEMENT, b"\1\0\x41", _signed(_SLOT), b"\x0b", _leb(count), *(_leb(number) for number in range(count))),
-        section(_CUSTOM, named(_HINTS), _leb(len(hinted)), *hinted),
-        section(_CODE, _leb(count), *(_leb(len(one.body)) + one.body for one in made)),
-        section(_CUSTOM, named(SECTION), _table(core, made)),
+        section(_FUNCTION, unsigned(count), bytes(count)),  # all of type 0, TYPE_REGION of cpu/jit/emit.h
+        section(_ELEMENT, b"\1\0\x41", signed(_SLOT), b"\x0b", unsigned(count), *(unsigned(number) for number in range(count))),
+        section(_CUSTOM, counted(_HINTS.encode()), unsigned(len(hinted)), *hinted),
+        section(_CODE, unsigned(count), *(counted(one.body) for one in made)),
+        section(_CUSTOM, counted(SECTION.encode()), _table(core, made)),
     ))
 
 

@@ -214,8 +214,6 @@ def test_a_damaged_table_is_not_used(name: str) -> None:
     module = made(text, wild.BASE + 0xFF8)  # across a page
     table = translations.table_of(module)
     damaged = DAMAGED[name](table)
-    if name == "code in a page that it does not touch":
-        damaged = bytes(damaged)
     core = run(text, wild.BASE + 0xFF8, LATE, module[: -len(table)] + damaged, turns=8)
     assert taken(core)[0] == 0
     assert get(core, "Machine.jit.stat_ahead_refused") == 1

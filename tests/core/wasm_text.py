@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hartwell.layout import LAYOUT, RAM_OFFSET
+from hartwell.wasm_format import Reader, bodies, sections
 
 _PLAIN = {
     0x00: "unreachable", 0x05: "else", 0x0B: "end", 0x0F: "return", 0x1A: "drop", 0x1B: "select",
@@ -45,33 +46,6 @@ _LOCALS = ["hart", "depth", "base", "fuel", "exit", "tlb_read", "jump", "fpknown
            *(f"host{k}" for k in range(6)), "pc", "va", "d", "word", "limit"]
 
 
-class Reader:
-    """Bytes, one after the other."""
-
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        self.data, self.at = data, at
-
-    def byte(self) -> int:
-        self.at += 1
-        return self.data[self.at - 1]
-
-    def unsigned(self) -> int:
-        value = shift = 0
-        while (byte := self.byte()) & 0x80:
-            value |= (byte & 0x7F) << shift
-            shift += 7
-        return value | byte << shift
-
-    def signed(self) -> int:
-        value, shift = 0, 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return value - (1 << shift) if byte & 0x40 else value
-
-
 @dataclass
 class Names:
     """What numbers of this machine stand for."""
@@ -82,17 +56,9 @@ class Names:
 
 def functions(module: bytes) -> list[bytes]:
     """The bodies of a module's functions."""
-    reader = Reader(module, 8)
-    while reader.at < len(module):
-        kind, size = reader.byte(), reader.unsigned()
+    for kind, body in sections(module):
         if kind == 10:
-            found = []
-            for _ in range(reader.unsigned()):
-                length = reader.unsigned()
-                found.append(module[reader.at : reader.at + length])
-                reader.at += length
-            return found
-        reader.at += size
+            return bodies(body)
     raise ValueError("a module without code")
 
 

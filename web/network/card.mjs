@@ -10,6 +10,8 @@
  * @property {() => void} close
  */
 
+import { waitAsync } from "../wait.mjs";
+
 const BELL_BYTES = 4096;
 const FRAME_BYTES = 65536;
 const BATCH = 64; // frames between two looks at the event loop
@@ -125,7 +127,7 @@ export class Card {
       }
       const more = this.#outwards();
       if (more === "more") await yieldOnce();
-      else await this.#rung(bell, more === "congested" ? CONGESTED_MS : 1000);
+      else if (!(await waitAsync(this.words, this.bell, bell, more === "congested" ? CONGESTED_MS : 1000))) await yieldOnce();
     }
   }
 
@@ -153,22 +155,5 @@ export class Card {
   #ring() {
     Atomics.add(this.words, this.bell, 1);
     Atomics.notify(this.words, this.bell);
-  }
-
-  /**
-   * @param {number} seen
-   * @param {number} ms
-   */
-  async #rung(seen, ms) {
-    if (Atomics.waitAsync) {
-      const waiting = Atomics.waitAsync(this.words, this.bell, seen, ms);
-      if (waiting.async) await waiting.value;
-      else await yieldOnce();
-      return;
-    }
-    const end = performance.now() + ms;
-    while (Atomics.load(this.words, this.bell) === seen && performance.now() < end) {
-      await new Promise((resolve) => setTimeout(resolve, 4));
-    }
   }
 }

@@ -8,6 +8,7 @@
  */
 
 import { instantiate } from "../instance.mjs";
+import { waitAsync } from "../wait.mjs";
 import { chunkBase, rangeReader, rawBase, zeros } from "./base.mjs";
 import { memoryOverlay, storedOverlay } from "./overlay.mjs";
 import { CHUNK, hex, sha256, StorageError } from "./store.mjs";
@@ -346,7 +347,7 @@ export class Disks {
       }
       // A second look costs little, and lets go on whoever parked between a chunk's coming and its serving.
       for (const disk of this.list) if (disk.idleButParked) disk.exports.disk_serve(disk.plan.index);
-      await rung(this.words, this.bell, seen, this.list.some((disk) => disk.idleButParked) ? LOOK_MS : IDLE_MS);
+      await waitAsync(this.words, this.bell, seen, this.list.some((disk) => disk.idleButParked) ? LOOK_MS : IDLE_MS);
     }
   }
 
@@ -383,20 +384,4 @@ export class Disks {
 function ring(words, index) {
   Atomics.add(words, index, 1);
   Atomics.notify(words, index);
-}
-
-/**
- * @param {Int32Array} words
- * @param {number} index
- * @param {number} seen
- * @param {number} ms
- */
-async function rung(words, index, seen, ms) {
-  if (Atomics.waitAsync) {
-    const waiting = Atomics.waitAsync(words, index, seen, ms);
-    if (waiting.async) await waiting.value;
-    return;
-  }
-  const end = performance.now() + ms;
-  while (Atomics.load(words, index) === seen && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, 2));
 }

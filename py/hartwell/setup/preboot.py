@@ -13,6 +13,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from hartwell.jit import DEFAULT_THRESHOLD
 from hartwell.layout import c_header
 from hartwell.setup import image, node, paths
 from hartwell.setup.steps import (
@@ -29,7 +30,6 @@ from hartwell.setup.steps import (
 FOLDER = paths.STATIC / "snapshots"
 SECONDS = 900
 DIGITS = 12  # of a digest, in a file's name
-VISITS = 4000  # that make a place worth to be translated ahead
 
 # With the page's devices: its share, and a card for its relay, whose cable comes in when the machine wakes there.  Not
 # before all of the guest is up; a systemd says so itself.
@@ -92,7 +92,8 @@ def step(name: str) -> Step:
     package = Path(__file__).resolve().parents[1]
     cpu = paths.STATIC / "cpu.wasm"
     key = digest(
-        "preboot 5", name, *facts, c_header(), SCRIPT, UP, WORK, str(VISITS), cpu.read_bytes() if cpu.is_file() else "",
+        "preboot 5", name, *facts, c_header(), SCRIPT, UP, WORK, str(DEFAULT_THRESHOLD),
+        cpu.read_bytes() if cpu.is_file() else "",
         digest_files([*(package / "snapshot").glob("*.py"), package / "translations.py"], package),
     )
     says = f"booting {name} once, for the page to wake"
@@ -103,7 +104,7 @@ def boot(name: str, progress: Progress) -> None:
     """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
     with scratch_folder(FOLDER / name) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
         file = folder / f"{name}.hartwell"
-        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, work=WORK, file=str(file), visits=VISITS)
+        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, work=WORK, file=str(file), visits=DEFAULT_THRESHOLD)
         options = {"script": script, "share": {"folder": str(folder), "writable": True}}
         command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
         environment = {**os.environ, "HARTWELL_DATA": str(data), "HARTWELL_STATIC": str(paths.STATIC)}
