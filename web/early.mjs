@@ -40,7 +40,7 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
  * @property {string} text the manifest
  * @property {any} core of core.mjs
  * @property {number} woke seconds since the Unix epoch
- * @property {() => Promise<number[]>} streamed
+ * @property {() => Promise<{touched: number[], kept: boolean}>} streamed
  * @property {() => Promise<{shown: Uint8Array, output: Uint8Array, keys: Uint8Array}>} takeOver
  * @property {() => Promise<void>} drop
  */
@@ -151,7 +151,7 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
     const flags = core.view(recipe.chunks, Math.ceil(areas.ram.bytes / CHUNK));
     for (const index of ram.indexes) flags[index] = 1;
     core.call("chunks_absent");
-    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0, restMs: REST_MS }), pack);
+    const streamed = store.stream(core, ram.digests, ram.indexes, manifest.order, JSON.stringify({ ...recipe.places, learnMs: 0, restMs: REST_MS }), pack, pack ? manifest.machine.image : "");
     const over = () => store.end(guard);
     streamed.then(over, over);
     await core.startHarts();

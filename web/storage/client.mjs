@@ -108,10 +108,11 @@ export class StorageClient {
    * @param {number[]} order what was touched first the last time
    * @param {string} places JSON of stream.mjs's Places
    * @param {number} pack as for load
-   * @returns {Promise<number[]>} the chunks that were waited for
+   * @param {string} [seed] an image: what comes of its file goes into the store, too, for a first save
+   * @returns {Promise<{touched: number[], kept: boolean}>} the chunks that were waited for; are all in the store?
    */
-  stream(core, digests, chunks, order, places, pack) {
-    return this.ask("stream", { memory: core.memory.buffer, digests, chunks, order, places: JSON.parse(places), pack });
+  stream(core, digests, chunks, order, places, pack, seed = "") {
+    return this.ask("stream", { memory: core.memory.buffer, digests, chunks, order, places: JSON.parse(places), pack, seed });
   }
 
   /**

@@ -173,7 +173,7 @@ export class Keeper {
    * @param {Uint8Array} digests
    * @param {Piece[]} list
    * @param {Source} source
-   * @param {(piece: Piece, index: number) => void} [placed]
+   * @param {(piece: Piece, index: number, frame: Uint8Array | undefined) => void} [placed] frame: as it is stored, of what is not zeros
    * @param {(done: number, total: number) => void} [report] bytes
    */
   async load(memory, digests, list, source = this.source, placed = () => {}, report = () => {}) {
@@ -187,15 +187,16 @@ export class Keeper {
       const wanted = keys.slice(first, first + BATCH);
       const frames = await source.get(wanted.filter((key) => key !== ZEROS));
       let next = 0;
+      const theirs = wanted.map((key) => (key === ZEROS ? undefined : frames[next++]));
       /** @type {(Uint8Array | null)[]} */
-      const plains = wanted.map((key, i) => (key === ZEROS ? null : this.#unpack(key, frames[next++], batch[i].count, source)));
+      const plains = wanted.map((key, i) => (key === ZEROS ? null : this.#unpack(key, theirs[i], batch[i].count, source)));
       await Promise.all(plains.map((plain, i) => plain && this.#check(wanted[i], plain, source)));
       for (const [i, { offset, count }] of batch.entries()) {
         const plain = plains[i];
         if (plain) bytes.set(plain, offset);
         else bytes.fill(0, offset, offset + count);
         done += count;
-        placed(batch[i], first + i);
+        placed(batch[i], first + i, theirs[i]);
       }
       report(done, total);
     }

@@ -137,7 +137,7 @@ export async function storedOverlay(keeper, { kind, name, base, bytes, owner }, 
   /** What the record is to name must be in the store before it. */
   async function adopt() {
     const keys = [...new Set(digests.values())].filter((key) => key !== ZEROS);
-    if (source) await importPack(keeper, { keys, source, text: "" }, () => {});
+    if (source) await importPack(keeper, { keys, source }, () => {});
     source = null;
   }
 

@@ -32,6 +32,7 @@ const BATCH = 64;
  * @typedef {object} Pack
  * @property {string} text the manifest
  * @property {string[]} keys of its chunks
+ * @property {number} bytes of them all, as stored
  * @property {import("./keeper.mjs").Source} source
  */
 
@@ -94,7 +95,9 @@ export async function openPack(read, name, far = false) {
     return frames;
   }
 
-  return { text: new TextDecoder().decode(body.subarray(0, manifest)), keys: [...places.keys()], source: { name, get, far } };
+  const text = new TextDecoder().decode(body.subarray(0, manifest));
+  const bytes = [...places.values()].reduce((sum, { size }) => sum + size, 0);
+  return { text, keys: [...places.keys()], bytes, source: { name, get, far } };
 }
 
 /**
@@ -179,7 +182,7 @@ function missing(key) {
  * Takes a file's chunks into the store, each held to its digest.
  *
  * @param {import("./keeper.mjs").Keeper} keeper
- * @param {Pack} pack
+ * @param {Pick<Pack, "keys" | "source">} pack
  * @param {(done: number, total: number) => void} report chunks
  */
 export async function importPack(keeper, { keys, source }, report) {

@@ -9,7 +9,7 @@
  */
 
 import { waitAsync } from "../wait.mjs";
-import { CHUNK, DIGEST } from "./store.mjs";
+import { CHUNK, DIGEST, hex } from "./store.mjs";
 
 /**
  * @typedef {object} Places offsets in the machine's memory
@@ -36,9 +36,10 @@ const MOMENT_MS = 50;
  * @param {import("./keeper.mjs").Keeper} keeper
  * @param {import("./keeper.mjs").Source} source
  * @param {{memory: SharedArrayBuffer, digests: Uint8Array, chunks: number[], order: number[], places: Places}} work
+ * @param {import("./seed.mjs").Seed | null} [seed] gets the chunks that have come
  * @returns {Promise<number[]>} the chunks that were waited for, in their order
  */
-export async function stream(keeper, source, { memory, digests, chunks, order, places }) {
+export async function stream(keeper, source, { memory, digests, chunks, order, places }, seed = null) {
   const flags = new Uint8Array(memory, places.flags, Math.ceil(places.ramBytes / PAGE));
   const words = new Int32Array(memory);
   /** Chunk in RAM to its place in `chunks`, of those still to come. */
@@ -99,13 +100,17 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
       return { offset: places.ram + chunk * CHUNK, count: Math.min(CHUNK, places.ramBytes - chunk * CHUNK) };
     });
     try {
-      await keeper.load(memory, names, list, source, (_, i) => here(batch[i]));
+      await keeper.load(memory, names, list, source, (_, i, frame) => {
+        here(batch[i]);
+        if (frame) seed?.add(hex(names.subarray(DIGEST * i, DIGEST * (i + 1))), frame);
+      });
     } catch (error) {
       // Who waits must not wait for ever, Python's thread least of all, which is to say what went wrong.
       Atomics.store(words, places.control >> 2, places.stop);
       Atomics.notify(words, places.absent >> 2);
       throw error;
     }
+    if (idle <= 0) seed?.put(); // before that others have work to do
   }
   return touched;
 }

@@ -14,6 +14,7 @@ import { Disks } from "./disks.mjs";
 import { blobSink, compactDisk, exportDisk, exportRunning, growDisk } from "./export.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
 import { importPack, openPack, readBlob, readUrl, writePack } from "./pack.mjs";
+import { Seed } from "./seed.mjs";
 import { CHUNK } from "./store.mjs";
 import { stream } from "./stream.mjs";
 import { Zstd } from "./zstd.mjs";
@@ -101,7 +102,12 @@ const operations = {
     const list = pieces(ranges, memory.byteLength);
     await keeper.load(memory, digests, list, sourceOf(keeper, pack), undefined, (done, total) => tell("progress", { done, total }));
   },
-  stream: (keeper, message) => stream(keeper, sourceOf(keeper, message.pack), message),
+  async stream(keeper, message) {
+    const { pack, seed: image } = message;
+    const seed = image ? new Seed(keeper.store, image, packOf(pack)) : null;
+    const touched = await stream(keeper, sourceOf(keeper, pack), message, seed);
+    return { touched, kept: seed !== null && (await seed.end()) };
+  },
   openPack: async (_, { file }) => {
     const [name, far] = typeof file === "string" ? [file, inBrowser || isUrl(file)] : [file.name ?? "the file", false];
     const pack = await openPack(await reader(file), name, far);

@@ -15,7 +15,7 @@ from hartwell.errors import NotSupported
 from hartwell.memory_plan import MemoryPlan
 
 if TYPE_CHECKING:
-    from hartwell.platform.store import Store
+    from hartwell.platform.store import Store, Streamed
 
 
 class Blob(Protocol):
@@ -125,7 +125,7 @@ class Early(Protocol):
         """Output and keys come to Python from here on.  What the terminal was given at first,
         what the guest has put out since, and keys that it had no room for."""
 
-    async def streamed(self) -> list[int]:
+    async def streamed(self) -> Streamed:
         """As Store.stream, of what is under way."""
 
     async def drop(self) -> None:

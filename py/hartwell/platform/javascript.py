@@ -25,8 +25,8 @@ from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, field
 from hartwell.memory_plan import MemoryPlan
 from hartwell.platform import Blob, Core, Early, NetworkWorker, javascript_gdb
-from hartwell.platform.javascript_store import JavaScriptStore, done
-from hartwell.platform.store import Store
+from hartwell.platform.javascript_store import JavaScriptStore, done, streamed
+from hartwell.platform.store import Store, Streamed
 from hartwell.snapshot.recipe import stream_places
 
 STAGE_BYTES = 16384
@@ -316,9 +316,9 @@ class JavaScriptEarly:
         had = await self._early.takeOver()
         return had.shown.to_bytes(), had.output.to_bytes(), had.keys.to_bytes()
 
-    async def streamed(self) -> list[int]:
+    async def streamed(self) -> Streamed:
         """Until all memory is there."""
-        return [int(index) for index in (await done(self._early.streamed())).to_py()]
+        return streamed(await done(self._early.streamed()))
 
     async def drop(self) -> None:
         """Ends it."""

@@ -12,7 +12,7 @@ from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion, StorageFailed, StorageFull
 from hartwell.platform import Core
-from hartwell.platform.store import DIGEST, FrozenDisk, Range, Record, Report, Room, Saved
+from hartwell.platform.store import DIGEST, FrozenDisk, Range, Record, Report, Room, Saved, Streamed
 from hartwell.snapshot.recipe import stream_places
 
 _ERRORS: dict[str, type[HartwellError]] = {
@@ -28,6 +28,11 @@ async def done(promise: Awaitable[Any]) -> Any:
     except JsException as error:
         kind = _ERRORS.get(str(error.name), StorageFailed)
         raise kind(str(error.message)) from None
+
+
+def streamed(found: Any) -> Streamed:
+    """What client.mjs's stream() gave."""
+    return Streamed([int(index) for index in found.touched.to_py()], bool(found.kept))
 
 
 class JavaScriptStore:
@@ -93,13 +98,12 @@ class JavaScriptStore:
 
     async def stream(
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
-    ) -> list[int]:
+    ) -> Streamed:
         """Fills chunks of guest RAM while the machine runs."""
         places = {**stream_places(core.plan), "learnMs": self.learn_seconds * 1000, "restMs": 0}
-        touched = await done(
+        return streamed(await done(
             self._client.stream(_of(core), to_js(digests), to_js(list(chunks)), to_js(list(order)), json.dumps(places), pack)
-        )
-        return [int(index) for index in touched.to_py()]
+        ))
 
     async def begin(self) -> int:
         """From here to end() no chunk is dropped."""

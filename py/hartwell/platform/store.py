@@ -70,6 +70,16 @@ class Room:
     lasting: bool
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """A lazy wake's memory is here."""
+
+    touched: list[int]
+    """The chunks that were waited for, in their order."""
+    kept: bool
+    """Were all, which came from a file, put into the store as well?"""
+
+
 class Store(Protocol):
     """Errors: StorageFull, StorageFailed, SnapshotCorrupt (a chunk is missing, or not what its name says)."""
 
@@ -95,11 +105,11 @@ class Store(Protocol):
 
     async def stream(
         self, core: Core, digests: bytes, chunks: Sequence[int], order: Sequence[int], *, pack: int = 0
-    ) -> list[int]:
+    ) -> Streamed:
         """Fills chunks of guest RAM while the machine runs: those that a thread
         waits for at once, then `order`, then the rest.  `chunks_absent`
-        was called before.  The chunks that were waited for, in their order; in the
-        first `learn_seconds` nothing else comes, so those are all that were touched.
+        was called before.  In the first `learn_seconds` nothing else comes than
+        what is waited for, so that is all that was touched.
         """
 
     async def open_pack(self, file: Any) -> tuple[int, str]:

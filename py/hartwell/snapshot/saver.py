@@ -100,9 +100,11 @@ class Saver:
             self.written = 0
             shown = await self._terminal()
             async with saving(store):
+                if self.stream is not None and self._unsaved:
+                    await asyncio.wait([self.stream])  # what comes from a file must be here to be stored, if it is not by then
                 await self._look_for_drops(store)
                 if self.stream is not None and self._unsaved:
-                    await asyncio.wait([self.stream])  # what came from a file must be here to be stored
+                    await asyncio.wait([self.stream])  # and so must be what is to be stored again
                 await self._before(store, end, report)
                 try:
                     manifest = await self._in_pause(store, name, end, shown, report)
@@ -248,6 +250,11 @@ class Saver:
         used = [index for index, flag in enumerate(flags) if flag & CONSTANTS["CHUNK_TOUCHED"]]
         if len(used) <= LATELY_CHUNKS:
             self.first(used)
+
+    def keep(self) -> None:
+        """All that came from a file, and nothing was saved of yet, is in the store by now."""
+        self._unsaved.clear()
+        self.seeded = True
 
     def first(self, used: Sequence[int]) -> None:
         """Chunks of RAM that a wake is to bring before others."""

@@ -15,7 +15,7 @@ from hartwell.layout import CONSTANTS, RAM_OFFSET
 from hartwell.links import Links
 from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob, Core, Early, Platform
-from hartwell.platform.store import CHUNK, Range, Store
+from hartwell.platform.store import CHUNK, Range, Store, Streamed
 from hartwell.request import Request
 from hartwell.snapshot import recipe, structures
 from hartwell.snapshot.manifest import Manifest, parse
@@ -244,10 +244,10 @@ async def _stream(
     await _follow(machine, store.stream(machine._core, digests, indexes, order, pack=pack))
 
 
-async def _follow(machine: Machine, coming: Awaitable[list[int]]) -> None:
+async def _follow(machine: Machine, coming: Awaitable[Streamed]) -> None:
     """Until all memory is here.  What can't be had ends the machine: it must not go on without."""
     try:
-        touched = await coming
+        found = await coming
     except asyncio.CancelledError:
         raise
     except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
@@ -255,7 +255,9 @@ async def _follow(machine: Machine, coming: Awaitable[list[int]]) -> None:
         machine._core.call("machine_stop", CONSTANTS["STOP_CRASH"], 0)
         return
     await _settle(machine)
-    machine._saver.first(touched)
+    if found.kept:
+        machine._saver.keep()
+    machine._saver.first(found.touched)
 
 
 async def _set_clock(machine: Machine) -> None:
