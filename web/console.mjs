@@ -87,6 +87,11 @@ export class ConsoleElement extends HTMLElement {
     this.terminal.write(data, () => quiet && this.#quiet--);
   }
 
+  /** Has nothing been written to it yet? */
+  get blank() {
+    return this.#received === 0;
+  }
+
   /**
    * What the terminal shows, and how many bytes had been written to it by then.
    * @returns {Promise<{position: number, text: string, screen: string}>} with escape sequences; the screen as plain text

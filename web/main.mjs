@@ -51,6 +51,14 @@ const status = find("hw-status");
 /** @type {State} */
 let state = { state: "loading" };
 
+/**
+ * A quiet kernel and systemd say nothing for some seconds: an empty console would look like a broken one.
+ * @param {State} state
+ */
+function startsInSilence({ state, image, uptime = 0 }) {
+  return state === "running" && image && consoleElement.blank && uptime > 1 && uptime < 60;
+}
+
 /** @param {State} next */
 function show(next) {
   const before = state;
@@ -58,7 +66,8 @@ function show(next) {
   status.show(state);
   controls.show(state);
   document.title = state.image ? `${state.image} ${state.state} – Hartwell` : "Hartwell";
-  if (state.state !== "loading") progress.done();
+  if (startsInSilence(state)) progress.report({ what: `${state.image} is starting`, loaded: 0, total: 0 });
+  else if (state.state !== "loading") progress.done();
   if (state.error && state.error !== before.error) {
     notice.show({
       title: state.state === "crashed" ? "The machine has crashed." : "Something went wrong.",
@@ -76,8 +85,8 @@ function connect(supervisor) {
     if (state.state === "loading") progress.report(/** @type {CustomEvent} */ (event).detail);
   });
   supervisor.addEventListener("console", (event) => {
-    progress.done();
     const { data, quiet } = /** @type {CustomEvent} */ (event).detail;
+    if (data.length) progress.done();
     consoleElement.write(data, quiet);
   });
   supervisor.addEventListener("terminal", async () => supervisor.terminal(await consoleElement.contents()));

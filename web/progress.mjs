@@ -1,4 +1,4 @@
-/** What is being loaded before the guest has anything to say: what, how much, how fast. */
+/** What goes on before the guest has anything to say: what is loaded, how much, how fast, and that it starts. */
 
 import { bytesInWords } from "./words.mjs";
 

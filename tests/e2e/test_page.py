@@ -283,3 +283,16 @@ def test_a_missing_file_is_named(new_tab: Callable[..., Tab]) -> None:
     tab.page.goto(tab.address)
     assert "static/wheels/wheels.json is missing" in tab.wait_for_notice()
     tab.page.close()
+
+
+def test_a_silent_start_is_told(new_tab: Callable[..., Tab]) -> None:
+    """A kernel that is quiet leaves the console empty; the page says that it starts until there is something."""
+    tab = new_tab()
+    tab.open("?image=shell&append=quiet rdinit=/none root=/dev/none rootdelay=4")
+    words = tab.page.locator("hw-progress")
+    words.get_by_text("shell is starting").wait_for()
+    assert tab.screen().strip() == ""
+    tab.wait_for_screen("Kernel panic")
+    words.wait_for(state="hidden")
+    assert not tab.errors
+    tab.page.close()
