@@ -13,7 +13,7 @@
 #include "mmu/mmu.h"
 
 #define TAKEN_FUNCTION 60 /* instructions of a callee that is taken in, at most */
-#define TAKEN_DEPTH 3     /* calls within calls */
+#define TAKEN_DEPTH 4     /* calls within calls */
 #define GUESSES 4         /* callees of one call through a register */
 
 /* How hot the place is: the counter of its visits. */
