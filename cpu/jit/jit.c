@@ -10,9 +10,12 @@ typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base
 #define MARKED 0xffff /* a counter at this trips at every visit: there is a region */
 
 #define CROSSINGS_BORNE 100
-/* Instructions; a module costs 0.3 ms of the engine whatever it holds, so better
- * few.  At the interpreter's 200 million a second, 2 ms. */
+/* A module costs 0.3 ms of the engine whatever it holds, so better few: a hot place
+ * waits for others, so many instructions or so long, whichever is over first.  The
+ * clock is a call of the embedder, so it is looked at now and then only. */
 #define LONGEST_IN_QUEUE 400000
+#define LONGEST_IN_QUEUE_US 2000
+#define LOOK_INSNS 20000
 
 #ifdef __wasm__
 /* Which instance of cpu.wasm this is: what is in its table, memory can't tell. */
@@ -118,6 +121,17 @@ static void translate(struct Hart *h)
     }
 }
 
+/* Has what is queued waited long enough? */
+static bool queue_is_due(struct Hart *h)
+{
+    if (h->jit_queued >= JIT_QUEUE / 2 || h->instret >= h->jit_due)
+        return true;
+    if (h->instret < h->jit_look)
+        return false;
+    h->jit_look = h->instret + LOOK_INSNS;
+    return (uint64_t)host_clock_us() - h->jit_since >= LONGEST_IN_QUEUE_US;
+}
+
 void jit_begin(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
@@ -134,8 +148,7 @@ void jit_begin(struct Hart *h)
         start_over(h);
     }
     ahead_begin();
-    bool due = h->jit_queued >= JIT_QUEUE / 2 || (h->jit_queued && h->instret >= h->jit_due);
-    if (due && atomic_get(&j->lock) == 0)
+    if (h->jit_queued && queue_is_due(h) && atomic_get(&j->lock) == 0)
         translate(h);
 }
 
@@ -173,6 +186,7 @@ static void queue(struct Hart *h, uint64_t pc, uint32_t page)
         return;
     if (h->jit_queued == 0) {
         h->jit_due = h->instret + (jit_threshold() < 100 ? 0 : LONGEST_IN_QUEUE);
+        h->jit_look = h->instret + LOOK_INSNS;
         h->jit_since = (uint64_t)host_clock_us();
     }
     own->queue[h->jit_queued] = pc;

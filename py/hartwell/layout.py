@@ -402,6 +402,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_instance", "u32"), ("jit_epoch", "u32"), ("jit_queued", "u32"), ("jit_generation", "u32", 2),
         ("jit_exit", "u32"),  # the last slow exit's L_EXIT
         ("jit_due", "u64"),  # instret at which the queue is translated though it isn't full
+        ("jit_look", "u64"),  # instret at which it is asked whether it has waited too long by the clock
         ("jit_since", "u64"),  # host clock, microseconds, when its first place came in
         ("fetch_seen", "u64", 128),  # filters of va pages fetched from since the last flush: user code, all other
         # statistics

@@ -229,7 +229,7 @@ def test_a_module_that_the_engine_refuses_is_left() -> None:
     hart = bench.Bench(core)
     hart.load(text, wild.BASE)
     hart.start(wild.BASE)
-    for count in STEPS * 8:
+    for count in STEPS:
         core.call("hart_run", 0, count, EXACT)
     assert get(core, "Machine.jit.ahead_count") == get(core, "Machine.jit.ahead_live") == 0
     assert get(core, "Hart.stat_jit_insns", 0) == 0

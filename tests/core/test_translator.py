@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from typing import Any
 
@@ -397,6 +398,22 @@ def test_an_instance_that_is_new_takes_the_modules_in() -> None:
     assert get(core, "Machine.jit.stat_modules") == made
     assert get(core, "Hart.instret", 0) == 20_000
     assert hart.x("a1") == (20_000 - 1 + 2) // 3
+
+
+def test_a_hot_place_does_not_wait_longer_for_others_than_the_clock_allows() -> None:
+    core = bench.fresh_core(harts=1, threshold=8000)
+    hart = bench.Bench(core)
+    hart.load("main: addi a0, a0, 1; j main", wild.BASE)
+    hart.start(wild.BASE)
+    while not get(core, "Hart.jit_queued", 0):
+        core.call("hart_run", 0, 1000, EXACT)
+    while get(core, "Machine.jit.stat_modules") == 0:
+        time.sleep(0.003)
+        core.call("hart_run", 0, 30_000, EXACT)
+        core.call("hart_run", 0, 1, EXACT)
+        assert get(core, "Hart.instret", 0) < 100_000  # by their number it would be 400,000
+    assert get(core, "Hart.jit_queued", 0) == 0
+    core.terminate()
 
 
 def test_a_guest_that_makes_code_without_end_stays_bounded() -> None:
