@@ -4,7 +4,7 @@
  * API, which its tooltip shows.
  */
 
-const EVERY_MS = 1000;
+import { LivePanel } from "./live.mjs";
 
 /**
  * What hartwell.debugger.panel.show gives.
@@ -28,16 +28,13 @@ const EVERY_MS = 1000;
  * @property {string} gdb
  */
 
-export class DebugPanel extends HTMLElement {
+export class DebugPanel extends LivePanel {
   static panel = {
     name: "debug",
     label: "Debug",
     icon: "M8 9a4 4 0 0 1 8 0v6a4 4 0 0 1-8 0zM4 9h4M4 15h4M16 9h4M16 15h4M9 5l1.5 1.5M15 5l-1.5 1.5M12 9v10",
   };
 
-  /** @type {import("../dock.mjs").Page} */
-  page;
-  #timer = 0;
   #hart = 0;
   #address = "";
   #stop = "";
@@ -90,7 +87,7 @@ export class DebugPanel extends HTMLElement {
     this.#find('input[type="file"]').addEventListener("change", () => void this.#give());
     this.#find("select").addEventListener("change", () => {
       this.#hart = Number(this.#find("select").value);
-      void this.#ask();
+      void this.look();
     });
     this.#find('[data-name="set"]').addEventListener("submit", (/** @type {any} */ event) => {
       event.preventDefault();
@@ -99,19 +96,13 @@ export class DebugPanel extends HTMLElement {
     this.#find('[data-name="goto"]').addEventListener("submit", (/** @type {any} */ event) => {
       event.preventDefault();
       this.#address = String(new FormData(event.target).get("address")).trim();
-      void this.#ask();
+      void this.look();
     });
   }
 
   shown() {
     this.tabIndex = -1;
-    this.#timer ||= window.setInterval(() => void this.#ask(), EVERY_MS);
-    void this.#ask();
-  }
-
-  concealed() {
-    clearInterval(this.#timer);
-    this.#timer = 0;
+    super.shown();
   }
 
   /**
@@ -125,7 +116,7 @@ export class DebugPanel extends HTMLElement {
   /** @param {string} call */
   async #do(call) {
     await this.page.act(call);
-    await this.#ask();
+    await this.look();
   }
 
   /** @param {FormData} form */
@@ -152,10 +143,10 @@ export class DebugPanel extends HTMLElement {
       );
     }
     input.value = "";
-    await this.#ask();
+    await this.look();
   }
 
-  async #ask() {
+  async look() {
     const address = this.#address ? placeOf(this.#address) : "None";
     try {
       const look = await this.page.supervisor.python(
@@ -176,7 +167,7 @@ export class DebugPanel extends HTMLElement {
       const hart = Number(/ on hart (\d+)/.exec(look.stop)?.[1] ?? look.hart);
       if (hart !== this.#hart) {
         this.#hart = hart;
-        void this.#ask();
+        void this.look();
         return;
       }
     }

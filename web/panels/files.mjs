@@ -1,24 +1,21 @@
 /** The folder that host and guest share: what is in it, to it and from it. */
 
 import { pickUploads, uploadAll } from "../uploads.mjs";
+import { LivePanel } from "./live.mjs";
 
 const ROOT = "/mnt/host";
-const REFRESH_MS = 3000;
 
 /** @typedef {{name: string, kind: "file" | "folder" | "link", size: number, modified: number}} Entry */
 
-export class FilesPanel extends HTMLElement {
+export class FilesPanel extends LivePanel {
   static panel = {
     name: "files",
     label: "Files",
     icon: "M3 6h6l2 2h10v11H3z",
   };
 
-  /** @type {import("../dock.mjs").Page} */
-  page;
+  everyMs = 3000;
   #path = ROOT;
-  /** @type {number | undefined} */
-  #timer;
   #drawn = "";
 
   connectedCallback() {
@@ -50,20 +47,11 @@ export class FilesPanel extends HTMLElement {
     });
   }
 
-  shown() {
-    void this.#refresh();
-    this.#timer = window.setInterval(() => void this.#refresh(), REFRESH_MS);
-  }
-
-  concealed() {
-    clearInterval(this.#timer);
-  }
-
   focus() {
     /** @type {HTMLElement | null} */ (this.querySelector("button"))?.focus();
   }
 
-  async #refresh() {
+  async look() {
     const state = this.page.state().state;
     if (state !== "running" && state !== "paused") return this.#draw(null);
     try {
@@ -77,7 +65,7 @@ export class FilesPanel extends HTMLElement {
   /** @param {string} path */
   #enter(path) {
     this.#path = path;
-    void this.#refresh();
+    void this.look();
   }
 
   /** @param {Entry[] | null} entries null: there is no machine to ask */
@@ -156,14 +144,14 @@ export class FilesPanel extends HTMLElement {
   async #upload() {
     const uploads = await pickUploads();
     await uploadAll(this.page, uploads, this.#path);
-    await this.#refresh();
+    await this.look();
   }
 
   async #makeFolder() {
     const name = prompt("Name of the folder");
     if (!name) return;
     await this.page.act(`await machine.files.make_folder(${JSON.stringify(`${this.#path}/${name}`)})`);
-    await this.#refresh();
+    await this.look();
   }
 
   /** @param {boolean} writable */

@@ -1,6 +1,6 @@
 /** Each hart's registers: sampled once a second while the machine runs, exact while it is paused. */
 
-const EVERY_MS = 1000;
+import { LivePanel } from "./live.mjs";
 
 const QUESTION = `
 [{"pc": f"{h.pc:016x}", "privilege": str(getattr(h.privilege, "name", h.privilege)), "instret": f"{h.instret:,}",
@@ -13,31 +13,22 @@ const NAMES = (
 
 /** @typedef {{pc: string, privilege: string, instret: string, x: string[]}} Hart */
 
-export class HartsPanel extends HTMLElement {
+export class HartsPanel extends LivePanel {
   static panel = {
     name: "harts",
     label: "Harts",
     icon: "M8 8h8v8H8zM10 4v4M14 4v4M10 16v4M14 16v4M4 10h4M4 14h4M16 10h4M16 14h4",
   };
 
-  /** @type {import("../dock.mjs").Page} */
-  page;
-  #timer = 0;
   /** @type {Hart[]} */
   #before = [];
 
   shown() {
     this.tabIndex = -1;
-    this.#timer ||= window.setInterval(() => this.#ask(), EVERY_MS);
-    void this.#ask();
+    super.shown();
   }
 
-  concealed() {
-    clearInterval(this.#timer);
-    this.#timer = 0;
-  }
-
-  async #ask() {
+  async look() {
     try {
       this.#draw(await this.page.supervisor.python(QUESTION));
     } catch (error) {

@@ -1,22 +1,18 @@
 /** What the guest's network cards are plugged into, and a window on its web servers. */
 
 import "../guest-frame.mjs";
-
-const REFRESH_MS = 2000;
+import { LivePanel } from "./live.mjs";
 
 /** @typedef {{number: number, mac: string, segment: string, state: string, reaches?: string, forwards?: string[], error?: string}} Card */
 
-export class NetworkPanel extends HTMLElement {
+export class NetworkPanel extends LivePanel {
   static panel = {
     name: "network",
     label: "Network",
     icon: "M12 3v6M6 21v-6h12v6M4 9h16v6H4z",
   };
 
-  /** @type {import("../dock.mjs").Page} */
-  page;
-  /** @type {number | undefined} */
-  #timer;
+  everyMs = 2000;
   #drawn = "";
 
   connectedCallback() {
@@ -57,20 +53,11 @@ export class NetworkPanel extends HTMLElement {
     });
   }
 
-  shown() {
-    void this.#refresh();
-    this.#timer = window.setInterval(() => void this.#refresh(), REFRESH_MS);
-  }
-
-  concealed() {
-    clearInterval(this.#timer);
-  }
-
   focus() {
     /** @type {HTMLElement | null} */ (this.querySelector("input"))?.focus();
   }
 
-  async #refresh() {
+  async look() {
     const { state } = this.page.state();
     const there = state === "running" || state === "paused";
     const cards = there ? await this.page.supervisor.python("machine.network.status").catch(() => null) : null;
@@ -110,7 +97,7 @@ export class NetworkPanel extends HTMLElement {
       button.type = "button";
       button.textContent = label;
       button.title = code;
-      button.addEventListener("click", () => void this.page.act(code).then(() => this.#refresh()));
+      button.addEventListener("click", () => void this.page.act(code).then(() => this.look()));
       return button;
     };
     row.append(call("Plug in", `machine.network.connect(${JSON.stringify(card.segment)}, ${card.number})`));

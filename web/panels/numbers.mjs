@@ -1,33 +1,25 @@
 /** `machine.statistics()` once a second, and the speed of the last minute as a line. */
 
-const EVERY_MS = 1000;
+import { LivePanel } from "./live.mjs";
+
 const SAMPLES = 60;
 
-export class NumbersPanel extends HTMLElement {
+export class NumbersPanel extends LivePanel {
   static panel = {
     name: "numbers",
     label: "Numbers",
     icon: "M4 20h16M7 20v-7M12 20V5M17 20v-11",
   };
 
-  /** @type {import("../dock.mjs").Page} */
-  page;
-  #timer = 0;
   /** @type {number[]} */
   #mips = [];
 
   shown() {
     this.tabIndex = -1;
-    this.#timer ||= window.setInterval(() => this.#ask(), EVERY_MS);
-    void this.#ask();
+    super.shown();
   }
 
-  concealed() {
-    clearInterval(this.#timer);
-    this.#timer = 0;
-  }
-
-  async #ask() {
+  async look() {
     try {
       const state = this.page.state();
       this.#mips = [...this.#mips, state.mips ?? 0].slice(-SAMPLES);

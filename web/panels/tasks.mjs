@@ -1,5 +1,7 @@
 /** The guest's tasks, read from its kernel's memory; a task's stack and maps when it is chosen. */
 
+import { LivePanel } from "./live.mjs";
+
 const EVERY_MS = 2000;
 
 const QUESTION = `[{"pid": t.pid, "tgid": t.tgid, "parent": t.parent, "comm": t.comm, "state": t.state, "cpu": t.cpu,
@@ -9,16 +11,14 @@ const QUESTION = `[{"pid": t.pid, "tgid": t.tgid, "parent": t.parent, "comm": t.
 
 const STATES = { R: "runs or could", S: "sleeps", D: "sleeps, not to be woken", I: "idle", T: "stopped", t: "traced", Z: "zombie", X: "dead" };
 
-export class TasksPanel extends HTMLElement {
+export class TasksPanel extends LivePanel {
   static panel = {
     name: "tasks",
     label: "Tasks",
     icon: "M4 6h2M4 12h2M4 18h2M9 6h11M9 12h11M9 18h11",
   };
 
-  /** @type {import("../dock.mjs").Page} */
-  page;
-  #timer = 0;
+  everyMs = EVERY_MS;
   #chosen = 0;
 
   connectedCallback() {
@@ -29,24 +29,14 @@ export class TasksPanel extends HTMLElement {
       <p class="hint" role="status"></p>
       <section hidden></section>
       <table class="tasks"><thead><tr><th>pid</th><th>Name</th><th>State</th><th>Hart</th><th>Parent</th></tr></thead><tbody></tbody></table>`;
-    this.querySelector("input")?.addEventListener("input", () => void this.#ask());
+    this.querySelector("input")?.addEventListener("input", () => void this.look());
   }
 
   focus() {
     /** @type {HTMLElement | null} */ (this.querySelector("input"))?.focus();
   }
 
-  shown() {
-    this.#timer ||= window.setInterval(() => void this.#ask(), EVERY_MS);
-    void this.#ask();
-  }
-
-  concealed() {
-    clearInterval(this.#timer);
-    this.#timer = 0;
-  }
-
-  async #ask() {
+  async look() {
     const status = /** @type {HTMLElement} */ (this.querySelector("[role=status]"));
     try {
       const tasks = await this.page.supervisor.python(QUESTION);

@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from hartwell.isa.instruction import imm_bits
+from hartwell.isa.instruction import Encoded, imm_bits
 
 WIDTHS = {"rd": 5, "rs1": 5, "rs2": 5, "rd'": 3, "rs1'": 3, "rs2'": 3}
 
 
 @dataclass(frozen=True)
-class Compressed:
+class Compressed(Encoded):
     """One compressed instruction; `require` is a C condition over imm, rd, rs2
     that must hold (else the encoding is reserved), `signed` that of imm."""
 
@@ -40,14 +40,6 @@ class Compressed:
         if at != 0:
             raise ValueError(f"{self.name}: encoding has {16 - at} bits, not 16")
         return out
-
-    @cached_property
-    def mask(self) -> int:
-        return sum(((1 << width) - 1) << at for word, at, width in self.pieces if set(word) <= {"0", "1"})
-
-    @cached_property
-    def match(self) -> int:
-        return sum(int(word, 2) << at for word, at, _ in self.pieces if set(word) <= {"0", "1"})
 
     @cached_property
     def immediate(self) -> list[tuple[int, int]]:

@@ -13,8 +13,27 @@ FIELDS = {"rd": (7, 5), "rs1": (15, 5), "rs2": (20, 5), "rs3": (27, 5), "rm": (1
           "zimm": (15, 5), "shamt": (20, 6), "shamtw": (20, 5), "aqrl": (25, 2), "fence": (20, 12)}
 
 
+class Encoded:
+    """What its encoding's pieces of 0s and 1s say."""
+
+    @cached_property
+    def pieces(self) -> list[tuple[str, int, int]]:
+        """(text, low bit, width) of each piece of the encoding."""
+        raise NotImplementedError
+
+    @cached_property
+    def mask(self) -> int:
+        """Which bits are fixed."""
+        return sum(((1 << width) - 1) << at for word, at, width in self.pieces if set(word) <= {"0", "1"})
+
+    @cached_property
+    def match(self) -> int:
+        """What those are."""
+        return sum(int(word, 2) << at for word, at, _ in self.pieces if set(word) <= {"0", "1"})
+
+
 @dataclass(frozen=True)
-class Instruction:
+class Instruction(Encoded):
     """One instruction.
 
     name       as the assembler writes it
@@ -52,14 +71,6 @@ class Instruction:
         if at != 0:
             raise ValueError(f"{self.name}: encoding has {32 - at} bits, not 32")
         return out
-
-    @cached_property
-    def mask(self) -> int:
-        return sum(((1 << width) - 1) << at for word, at, width in self.pieces if set(word) <= {"0", "1"})
-
-    @cached_property
-    def match(self) -> int:
-        return sum(int(word, 2) << at for word, at, _ in self.pieces if set(word) <= {"0", "1"})
 
     @property
     def fields(self) -> set[str]:
