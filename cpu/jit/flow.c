@@ -280,10 +280,22 @@ static void mark_loop(struct Region *r, uint32_t head)
             set_use(&r->blocks[r->by_order[k]], &use);
 }
 
+/* How often a loop of one block is unrolled: polls and looks are for that many turns.
+ * Those that leave in their middle (memcpy) gain by a third turn, others of that size
+ * lose as much, by registers that the engine spills. */
+static uint32_t turns_of(const struct JitBlock *b)
+{
+    if (b->count <= 7)
+        return 8;
+    if (b->count <= 14)
+        return 4;
+    return b->count > 34 ? 1 : b->end == END_AGAIN ? 3 : 2;
+}
+
 /* A block that branches to itself is a loop of its own; the others that it begins lie around that. */
 static void mark_itself(struct Region *r, struct JitBlock *b, uint32_t *room)
 {
-    uint32_t turns = b->count <= 14 ? 4 : b->count <= 34 ? 2 : 1;
+    uint32_t turns = turns_of(b);
     struct Use use = {.tight = true};
     note_use(r, b, &use);
     set_use(b, &use);
