@@ -9,6 +9,7 @@
  */
 
 import { createCore } from "./core.mjs";
+import { EarlyDisks } from "./early-disks.mjs";
 import { CHUNK, DIGEST, hex, sha256 } from "./storage/store.mjs";
 
 const KIND = "snapshot";
@@ -38,7 +39,9 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
  * @typedef {object} Early
  * @property {string} name "": a copy, of the machine that set-up booted
  * @property {string} text the manifest
+ * @property {string} identity the machine's: a copy has one of its own
  * @property {any} core of core.mjs
+ * @property {string} disks JSON of early-disks.mjs's Served
  * @property {number} woke seconds since the Unix epoch
  * @property {() => Promise<{touched: number[], kept: boolean}>} streamed
  * @property {() => Promise<{shown: Uint8Array, output: Uint8Array, keys: Uint8Array}>} takeOver
@@ -131,22 +134,29 @@ async function parse(text) {
  *   pack: an open file that has its chunks, 0: the store; leave: gives the machine's lock back
  * @returns {Promise<Early | undefined>}
  */
-async function wake({ store, cpu, spawn, translations, terminal, show, handOver }, { name, pack, text, manifest, leave }) {
+async function wake({ store, address, cpu, spawn, translations, terminal, show, handOver }, { name, pack, text, manifest, leave }) {
   const { recipe, areas, console: shown } = manifest;
+  const identity = name ? manifest.machine.identity : crypto.randomUUID();
+  const disks = new EarlyDisks(store, address, manifest, identity, pack);
   const guard = await store.begin(); // nobody drops a chunk that is still to come
   const core = await createCore(await cpu(), recipe.core, spawn, translations.of(manifest.machine.image));
+  const taken = disks.take();
+  taken.catch(() => {}); // heard of below
   try {
     if (core.call("layout_digest") !== recipe.layout) throw new Error("it was saved by another version");
     core.prepareHarts();
     put(core, recipe.state); // machine_init looks at the plan in it
     core.call("machine_init");
-    const rings = listed(areas.rings.chunks);
-    const ranges = rings.indexes.flatMap((index) => [recipe.rings + index * CHUNK, Math.min(CHUNK, areas.rings.bytes - index * CHUNK)]);
-    await store.load(core, rings.digests, ranges, pack, () => {});
+    await Promise.all([
+      taken,
+      bring(store, core, areas.rings, recipe.rings, pack),
+      bring(store, core, areas.blob, recipe.blob, pack), // of disks that are all in memory
+    ]);
     put(core, recipe.state);
     // What tells the guest that it woke; random bytes go to no shared memory.
     core.view(recipe.generation, 16).set(crypto.getRandomValues(new Uint8Array(16)));
     core.call("machine_woken");
+    await disks.open(core);
     const ram = listed(areas.ram.chunks);
     const flags = core.view(recipe.chunks, Math.ceil(areas.ram.bytes / CHUNK));
     for (const index of ram.indexes) flags[index] = 1;
@@ -165,7 +175,7 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
     }, [port]);
     core.call("devices_hold", 0);
     return {
-      name, text, core, woke: Date.now() / 1000, streamed: () => streamed,
+      name, text, identity, core, woke: Date.now() / 1000, disks: JSON.stringify(disks.served), streamed: () => streamed,
       takeOver: async () => {
         const rest = await handOver();
         terminal.terminate();
@@ -173,14 +183,32 @@ async function wake({ store, cpu, spawn, translations, terminal, show, handOver 
       },
       drop: async () => {
         core.terminate();
+        await disks.close();
         await leave();
       },
     };
   } catch (error) {
     core.terminate();
+    await taken.catch(() => {});
+    await disks.close();
     await store.end(guard);
     throw error;
   }
+}
+
+/**
+ * All of an area, at once.
+ *
+ * @param {StorageClient} store
+ * @param {any} core
+ * @param {{bytes: number, chunks: string}} area
+ * @param {number} place where it lies
+ * @param {number} pack
+ */
+async function bring(store, core, { bytes: size, chunks }, place, pack) {
+  const { indexes, digests } = listed(chunks);
+  const ranges = indexes.flatMap((index) => [place + index * CHUNK, Math.min(CHUNK, size - index * CHUNK)]);
+  if (indexes.length) await store.load(core, digests, ranges, pack, () => {});
 }
 
 /**

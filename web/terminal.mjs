@@ -8,7 +8,7 @@
  * "ended", keys}: those that the guest had no room for.
  *
  * The console is one as in hartwell.console: output of the UART and of the
- * virtio console, keys to the latter.
+ * virtio console, keys to the latter.  Disks get from here what Machine gives them else.
  */
 
 import { instantiate } from "./instance.mjs";
@@ -82,8 +82,9 @@ class Carrier {
 
   /** Takes what the guest has put out, and gives what was typed. */
   work() {
-    const { bell, bit, slot, uart, output } = this.numbers;
-    Atomics.and(this.words, bell >> 2, ~bit); // the rest is for Python
+    const { bell, bit, disk = 0, slot, uart, output } = this.numbers;
+    // The rest is for Python.  A disk's request may wait for memory here, which the storage's worker must not.
+    if (Atomics.and(this.words, bell >> 2, ~(bit | disk)) & disk) this.exports.disks_serve();
     const said = this.read(uart);
     if (said.length) this.exports.uart_input();
     const more = this.read(output);

@@ -210,12 +210,25 @@ async def woken_disk(place: Platform, facts: Mapping[str, Any], *, fork: bool, p
         plan, frames=int(facts["frames"]), overlay=None if fork else facts["overlay"], frozen=frozen, pack=pack)
 
 
+def served_disk(facts: Mapping[str, Any], served: Mapping[str, Any] | None) -> DiskPlan:
+    """A snapshot's disk that JavaScript serves already (web/early-disks.mjs): nothing is looked for again.
+    served: how; None: all of it is in memory."""
+    if served is None:
+        return kept_disk(str(facts["name"]), int(facts["bytes"]))
+    frozen = FrozenDisk(int(facts["born"]), int(facts["generation"]), bytes(facts["changed"]))
+    return DiskPlan(
+        str(facts["name"]), int(facts["bytes"]), dict(served["base"]), None, served["overlay"], bool(facts["read_only"]),
+        int(facts["frames"]), source=facts["source"], frozen=frozen, pack=int(served["from"]["pack"]))
+
+
 def _words(kind: str, digest: str, size: int) -> str:
     return f"an image of {digest[:16]}" if kind == "chunks" else f"{size} bytes"
 
 
 def put_disk(core: Core, index: int, slot: int, plan: DiskPlan) -> None:
     """A disk's numbers into its struct; before harts run."""
+    if core.settled:
+        return
     areas = plan.areas
     values = {
         "slot": slot, "bytes": plan.bytes, "chunks": plan.chunks, "frames": plan.frames, "map_offset": areas["map"][0],

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -68,6 +69,12 @@ class MachineDisks:
             await self._unlock()
             raise
         return "\r\n".join(notes)
+
+    def adopt(self, served: Mapping[str, Any]) -> None:
+        """They are served already: web/early-disks.mjs's Served."""
+        self._number = int(served["machine"]) or None
+        self._locked = list(served["locked"])
+        self._scratch = {int(index): str(name) for index, name in served["scratch"].items()}
 
     async def _lock(self, plan: DiskPlan) -> tuple[DiskPlan, str]:
         """Takes a disk's overlay, or goes without where that is allowed."""

@@ -103,27 +103,32 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     assert timer == "fired\n", "the timer fired once"
     # Processor time of each, in ticks, and again later.
     ticks = [[int(tab.run(f"sleep 1; cut -d ' ' -f 14 /proc/{process}/stat")) for process in busy] for _ in range(2)]
-    assert all(now < later for now, later in zip(*ticks, strict=True)), (ticks, tab.run("ps -o pid,stat,args; dmesg | tail -n 5"))
+    said = tab.run("ps -o pid,stat,args; dmesg | tail -n 5")
+    assert all(now < later for now, later in zip(*ticks, strict=True)), (ticks, said)
     assert tab.errors == []
 
 
-WAYS = pytest.mark.parametrize("disk", [True, False], ids=["with a disk, by Python", "without, before Python is up"])
+# Does it have a disk, and does Python wake it, or the page before Python is up?
+WAYS = pytest.mark.parametrize(
+    ("disk", "early"), [(True, False), (False, True), (True, True)],
+    ids=["with a disk, by Python", "without, before Python is up", "with a disk, before Python is up"])
 
 
 @WAYS
-def test_a_killed_browser_wakes_from_the_last_checkpoint(launch: Launch, server: str, tmp_path: Path, disk: bool) -> None:
-    _killed_and_woken(launch, server, tmp_path / "profile", 2, disk)
+def test_a_killed_browser_wakes_from_the_last_checkpoint(
+    launch: Launch, server: str, tmp_path: Path, disk: bool, early: bool
+) -> None:
+    _killed_and_woken(launch, server, tmp_path / "profile", 2, disk, early)
 
 
 @pytest.mark.slow
 @WAYS
-def test_a_hundred_kills(launch: Launch, server: str, tmp_path: Path, disk: bool) -> None:
-    _killed_and_woken(launch, server, tmp_path / "profile", 100, disk)
+def test_a_hundred_kills(launch: Launch, server: str, tmp_path: Path, disk: bool, early: bool) -> None:
+    _killed_and_woken(launch, server, tmp_path / "profile", 100, disk, early)
 
 
-def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int, disk: bool) -> None:
-    """Kills the browser again and again while it saves every two seconds, memory and a disk in use.
-    A machine without a disk is the visit's own, which wakes before Python is up."""
+def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int, disk: bool, early: bool) -> None:
+    """Kills the browser again and again while it saves every two seconds, memory and a disk in use."""
     interval = 2
     tab = Tab(launch().new_page(), server)
     tab.open("?boot=no")
@@ -151,7 +156,11 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int, di
         killed = time.time()
         _kill(profile)
         tab = Tab(launch().new_page(), server)
-        if disk:
+        if early:
+            tab.open()
+            tab.python(f"Machine.checkpoint_seconds = {interval}")
+            assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted === true)")
+        else:
             tab.open("?boot=no")
             tab.python(f"Machine.checkpoint_seconds = {interval}")
             shelf = tab.python("[[one.name, one.time] for one in await Machine.snapshots()]")
@@ -159,12 +168,8 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int, di
             # Two intervals, and what a busy host takes to write one.
             assert killed - shelf[0][1] < 2 * interval + 20
             tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
-            # From the disk, not from what the guest's kernel remembers of it.
+        if disk:  # what is on it, not what the guest's kernel remembers of it
             tab.run("echo 3 > /proc/sys/vm/drop_caches")
-        else:
-            tab.open()
-            tab.python(f"Machine.checkpoint_seconds = {interval}")
-            assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted === true)")
         for place in places:
             assert tab.run(f"cd {place}; md5sum -c sum") == "file: OK\n"
             assert int(tab.run(f"cat {place}/now")) >= seen - 2 * interval - 20

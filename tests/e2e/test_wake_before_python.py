@@ -117,6 +117,78 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
     assert tab.errors == []
 
 
+def test_its_disk_is_served_before_python(context: BrowserContext, server: str) -> None:
+    tab = Tab(context.new_page(), server)
+    tab.open("?boot=no")
+    tab.python(
+        "for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)\n"
+        "from hartwell.disks import Disk\nMachine.checkpoint_seconds = None\n"
+        "disks = [Disk(size='64M', overlay='data', cache='16M'), bytes(range(256)) * 16]\n"
+        "machine = await Machine.boot('shell', harts=1, disks=disks)")
+    tab.run("modprobe ext4; mkdir /disk; mke2fs /dev/vda > /dev/null 2>&1; mount -t ext4 /dev/vda /disk")
+    tab.run("head -c 9000000 /dev/urandom > /disk/noise; md5sum /disk/noise > /tmp/sum")
+    tab.run("dd if=/dev/zero of=/dev/vdb bs=512 count=1")
+    tab.run("echo slept > /disk/then; sync; echo 3 > /proc/sys/vm/drop_caches")
+    tab.python("await machine.checkpoint('desk')")
+    tab.run("echo undone > /disk/then; sync")  # after the snapshot: memory and disk are of one moment
+    tab.page.close()
+
+    tab, held = without_python(context, server)
+    tab.type("cat /disk/then; md5sum -c /tmp/sum; hexdump -n 514 -s 510 -C /dev/vdb | head -n 1; echo ea''rly\n")
+    shown = tab.wait_for_screen("\nearly")
+    assert "\nslept" in shown and "noise: OK" in shown and "00 00 00 01 02 03" in shown, "read from the disks"
+    tab.type("head -c 5000000 /dev/urandom > /disk/new; md5sum /disk/new > /disk/sum; sync\n")
+    tab.type("echo 3 > /proc/sys/vm/drop_caches; echo fl''ushed\n")
+    tab.wait_for_screen("\nflushed")
+    assert len(held) == 1, "Python has asked for its engine and waits"
+    let_python_come(context, held)
+    assert tab.run("md5sum -c /disk/sum; md5sum -c /tmp/sum") == "/disk/new: OK\n/disk/noise: OK\n"
+    assert tab.python("await machine.disks.commit()\nawait machine.disks.errors()") == [None]
+    assert tab.python("(await machine.disks.export(0)).size") == 64 << 20
+    # Nobody else writes it meanwhile.
+    other = Tab(context.new_page(), server)
+    other.open("?boot=no")
+    with pytest.raises(PythonError, match="DiskInUse"):
+        other.python(
+            "from hartwell.disks import Disk\n"
+            "await Machine.boot('shell', disks=[Disk(size='64M', overlay='data')], show=False)")
+    other.page.close()
+    tab.python("await machine.hibernate()")
+    # By Python, and the other way again.
+    tab.python("machine = await Machine.wake('desk')")
+    assert tab.run("echo 3 > /proc/sys/vm/drop_caches; md5sum -c /disk/sum; cat /disk/then") == "/disk/new: OK\nslept\n"
+    tab.python("await machine.hibernate()")
+    tab.page.close()
+    tab, held = without_python(context, server)
+    let_python_come(context, held)
+    assert tab.run("umount /disk && mount -t ext4 /dev/vda /disk") == ""
+    assert tab.run("md5sum -c /disk/sum && cat /disk/then") == "/disk/new: OK\nslept\n"
+    assert tab.run("dmesg | grep -i 'ext4-fs error\\|I/O error' || true") == ""
+    assert tab.errors == []
+
+
+def test_a_disk_that_another_machine_has_changed_is_left_to_python(context: BrowserContext, server: str) -> None:
+    tab = Tab(context.new_page(), server)
+    tab.open("?boot=no")
+    tab.python(
+        "for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)\n"
+        "from hartwell.disks import Disk\nMachine.checkpoint_seconds = None\n"
+        "machine = await Machine.boot('shell', harts=1, disks=[Disk(size='64M', overlay='data')])")
+    tab.run("echo first | dd of=/dev/vda conv=sync")
+    tab.python("await machine.hibernate('desk')")
+    tab.python("machine = await Machine.boot('shell', harts=1, disks=[Disk(size='64M', overlay='data')])")
+    tab.run("echo second | dd of=/dev/vda conv=sync,fsync")
+    tab.python("await machine.close()")
+    tab.page.close()
+    tab = Tab(context.new_page(), server)
+    tab.open()
+    tab.wait_for_state("running")
+    assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted)") is False
+    assert tab.run("head -n 1 /dev/vda") == "first\n"
+    assert "are kept as 'data 2'" in tab.wait_for_screen("data 2")
+    assert tab.errors == []
+
+
 def test_another_tab_is_told(context: BrowserContext, server: str) -> None:
     tab, held = without_python(context, server)
     let_python_come(context, held)

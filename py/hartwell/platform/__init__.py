@@ -117,6 +117,8 @@ class Early(Protocol):
     name: str  # "": a copy, of the machine that set-up booted
     text: str  # the manifest
     woke: float  # seconds since the Unix epoch
+    identity: str  # the machine's
+    disks: Mapping[str, Any]  # web/early-disks.mjs's Served
 
     def core(self, plan: MemoryPlan) -> Core:
         """Its memory, where its harts run."""

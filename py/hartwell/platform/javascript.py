@@ -305,7 +305,8 @@ class JavaScriptEarly:
     def __init__(self, early: Any, storage: Any) -> None:
         self._early, self._storage = early, storage
         self.name, self.text = str(early.name), str(early.text)
-        self.woke = float(early.woke)
+        self.woke, self.identity = float(early.woke), str(early.identity)
+        self.disks: Mapping[str, Any] = json.loads(early.disks)
 
     def core(self, plan: MemoryPlan) -> Core:
         """Its memory."""

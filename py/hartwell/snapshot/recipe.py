@@ -10,10 +10,11 @@ with; every other wake, and every unusual machine, is Python's (wake.py).
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hartwell.devices.console import ring_place
+from hartwell.disks import DiskPlan
 from hartwell.layout import CONSTANTS, LAYOUT, RAM_OFFSET, RING_BASE, RING_SIZE, field, layout_digest
 from hartwell.memory_plan import MemoryPlan
 from hartwell.snapshot import structures
@@ -31,8 +32,9 @@ def make(machine: Machine, fresh: Mapping[str, bytes], now: Mapping[str, bytes])
     """
     plan = machine._core.plan
     numbers = machine._platform.numbers(plan)
-    usual = machine.jit is True and not machine.disks.plans and not machine._request.bare and machine.console.on_virtio
-    if numbers is None or not usual:
+    usual = machine.jit is True and not machine._request.bare and machine.console.on_virtio
+    served = all(disk.in_memory or disk.base["kind"] in ("zeros", "chunks") for disk in machine.disks.plans)
+    if numbers is None or not usual or not served:
         return {}
     state = [
         [structures.base_of(name), base64.b64encode(structures.merged(fresh[name], name, now[name])).decode()] for name in now
@@ -40,14 +42,26 @@ def make(machine: Machine, fresh: Mapping[str, bytes], now: Mapping[str, bytes])
     return {
         **numbers, "layout": layout_digest(), "state": state, "ram": RAM_OFFSET, "rings": RING_BASE,
         "chunks": plan.values["chunk_dirty_offset"], "generation": field("Machine.snapshot.generation").offset,
-        "console": _console(),
+        "console": _console(), "blob": plan.values["blob_offset"], "bell": field("Machine.disk_bell").offset,
+        "disks": disk_places(machine.disks.plans),
     }
 
 
-def fits(recipe: Mapping[str, Any], core_numbers: Mapping[str, Any] | None) -> bool:
+def fits(recipe: Mapping[str, Any], core_numbers: Mapping[str, Any] | None, disks: Sequence[DiskPlan]) -> bool:
     """Was it made by a Hartwell whose machines lie in memory as this one's do?"""
     return core_numbers is not None and recipe.get("layout") == layout_digest() and all(
-        recipe.get(name) == value for name, value in core_numbers.items())
+        recipe.get(name) == value for name, value in core_numbers.items()) and recipe.get("disks", []) == disk_places(disks)
+
+
+def disk_places(disks: Sequence[DiskPlan]) -> list[dict[str, int] | None]:
+    """Of each disk that is more than memory: where its cache lies (web/storage/disks.mjs's DiskPlan)."""
+    return [
+        None if disk.in_memory else {
+            "chunks": disk.chunks, "marks": disk.areas["marks"][0], "frameTable": disk.areas["frame"][0],
+            "data": disk.areas["data"][0], "durable": field("Machine.disk.durable", index).offset,
+        }
+        for index, disk in enumerate(disks)
+    ]
 
 
 def fresh_of(recipe: Mapping[str, Any]) -> dict[str, bytes]:
@@ -66,6 +80,7 @@ def _console() -> dict[str, Any]:
     return {
         "slot": CONSOLE_SLOT, "bytes": RING_SIZE, "bell": field("Machine.doorbell").offset,
         "rings": field("Machine.doorbell_count").offset, "bit": CONSTANTS["DOORBELL_CONSOLE"],
+        "disk": CONSTANTS["DOORBELL_DISK"],
         "uart": ring(field("Machine.uart.tx").offset, 0),
         "output": ring(field("Machine.virtio.tx", CONSOLE_SLOT).offset, 2),
         "input": ring(field("Machine.virtio.rx", CONSOLE_SLOT).offset, 3),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from hartwell.disks import DiskPlan, woken_disk
+from hartwell.disks import DiskPlan, served_disk, woken_disk
 from hartwell.errors import HartwellError, MachineInUse, NotSupported, SnapshotCorrupt, SnapshotNotFound
 from hartwell.layout import CONSTANTS, RAM_OFFSET
 from hartwell.links import Links
@@ -134,15 +134,18 @@ async def adopt(kind: type[Machine], place: Platform, early: Early) -> Machine |
     plan = _plan(manifest)
     shown, output, keys = await early.take_over()
     place.shown_bytes += len(shown) + len(output)
-    if not recipe.fits(manifest.recipe, place.numbers(plan)):
+    served = {int(disk["index"]): disk for disk in early.disks["disks"]}
+    request = _request(manifest, plan, [served_disk(disk, served.get(at)) for at, disk in enumerate(manifest.disks)])
+    if not recipe.fits(manifest.recipe, place.numbers(plan), request.disks):
         await early.drop()
         return None
     state = recipe.fresh_of(manifest.recipe)
-    machine = kind(early.core(plan), _request(manifest, plan, []), place, Links.of(place, manifest.options))
+    machine = kind(early.core(plan), request, place, Links.of(place, manifest.options))
+    machine.disks.adopt(early.disks)
     saver = machine._saver
     machine.name, machine._locked = None if fork else manifest.name, not fork
     restored(saver, manifest, fork=fork, stored=not fork)
-    saver.fresh = state
+    saver.fresh, saver.identity = state, early.identity
     saver.stream = machine._spawn(_follow(machine, early.streamed()))
     await asyncio.sleep(0)  # it is waited for before this thread may wait for a page, below
     _python_side(machine, manifest, state)
