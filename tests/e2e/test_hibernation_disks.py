@@ -37,7 +37,7 @@ await out(machine, "mke2fs /dev/vda > /dev/null 2>&1 && mount -t ext4 /dev/vda /
     "head -c 20000000 /dev/urandom > noise && md5sum noise > sum && sync && sync && echo first > file")
 # Somebody writes all the time, more than the cache holds in all.
 await out(machine, "(cd /mnt; i=0; while :; do i=$((i+1)); head -c 1500000 /dev/urandom > more.$((i%9));"
-    " echo $i > count; sleep 0.1; done) > /dev/null 2>&1 & echo $! > /tmp/writer")
+    " echo $i > next; mv next count; sleep 0.1; done) > /dev/null 2>&1 & echo $! > /tmp/writer")
 await asyncio.sleep(2)
 await machine.checkpoint("desk")
 await out(machine, "echo later > /mnt/file; rm /mnt/noise; sync; sync")
