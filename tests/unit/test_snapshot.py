@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from hartwell.disks import DiskPlan, kept_disk
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion
 from hartwell.layout import LAYOUT, STRUCTS, field, layout_digest
 from hartwell.platform.store import CHUNK, DIGEST
@@ -166,11 +167,19 @@ def test_a_recipe_says_what_restoring_writes() -> None:
     assert recipe.fresh_of({"state": written}) == state
     assert recipe.resets(state, 15) == 3
     numbers = {"core": {"harts": 2}, "places": {}}
-    assert recipe.fits({"layout": layout_digest(), **numbers}, numbers)
-    assert not recipe.fits({"layout": layout_digest() ^ 1, **numbers}, numbers)
-    assert not recipe.fits({"layout": layout_digest(), **numbers, "core": {"harts": 1}}, numbers)
-    assert not recipe.fits({}, numbers)
-    assert not recipe.fits({"layout": layout_digest(), **numbers}, None)
+    assert recipe.fits({"layout": layout_digest(), **numbers}, numbers, [])
+    assert not recipe.fits({"layout": layout_digest() ^ 1, **numbers}, numbers, [])
+    assert not recipe.fits({"layout": layout_digest(), **numbers, "core": {"harts": 1}}, numbers, [])
+    assert not recipe.fits({}, numbers, [])
+    assert not recipe.fits({"layout": layout_digest(), **numbers}, None, [])
+    kept = kept_disk("vda", 1 << 20)
+    served = DiskPlan("vdb", 1 << 20, {"kind": "zeros", "name": "vdb"}, None, "data", False, 16, offset=1 << 20)
+    disks = recipe.disk_places([kept, served])
+    assert disks[0] is None and disks[1] is not None and disks[1]["durable"] == field("Machine.disk.durable", 1).offset
+    whole = {"layout": layout_digest(), **numbers, "disks": disks}
+    assert recipe.fits(whole, numbers, [kept, served])
+    assert not recipe.fits(whole, numbers, [kept, served.at(2 << 20)]), "its cache would lie elsewhere"
+    assert not recipe.fits(whole, numbers, []) and not recipe.fits(whole, numbers, [served, kept])
 
 
 def test_structures_of_a_wrong_size_or_a_circle() -> None:
