@@ -69,8 +69,17 @@ function loadCpu() {
 /** A heap that Node made fits where the engine is Node's. */
 const likeNode = /Chrom(e|ium)\//.test(navigator.userAgent);
 
-/** Of a machine's first harts: they start while Python does. @type {Worker[]} */
+/** Of a machine's first harts: they start while Python does, or what a machine boots is fetched. @type {Worker[]} */
 const spare = [];
+
+/** @param {number} count of them shall be there at least */
+function startSpare(count) {
+  while (spare.length < count) {
+    const worker = startWorker("hart.mjs", `hart ${spare.length}`);
+    worker.onerror = () => spare.splice(spare.indexOf(worker), 1); // the one that a machine starts then says why
+    spare.push(worker);
+  }
+}
 
 /** @type {import("./core.mjs").Spawn} */
 const spawn = (listen, name) => connectWorker(spare.shift() ?? startWorker("hart.mjs", name), listen);
@@ -120,6 +129,8 @@ const host = {
   store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: CODE.href }),
   /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
   create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations.of(image)),
+  /** A machine is about to be made. @param {number} harts */
+  expectHarts: startSpare,
   /** Where serve.py has Debian's archive. */
   mirror: new URL("mirror/", SITE).href,
   request,
@@ -228,11 +239,7 @@ async function start() {
   // While Python comes: a visit begins with a look at what sleeps here, and with a machine.
   host.store.start();
   loadCpu().catch(() => {}); // who makes a machine hears of it
-  for (let hart = 0; hart < SPARE_HARTS; hart++) {
-    const worker = startWorker("hart.mjs", `hart ${hart}`);
-    worker.onerror = () => spare.splice(spare.indexOf(worker), 1); // the one that a machine starts then says why
-    spare.push(worker);
-  }
+  startSpare(SPARE_HARTS);
   if (location.search === "?arrive") woken = wakeMeanwhile();
   const folder = savedFolder();
   const ahead = () => (likeNode ? need("python.heap", "Python’s snapshot") : Promise.resolve(null));

@@ -63,8 +63,11 @@ async def make_request(
     platform: Platform, *, image: str | None, harts: int | None, memory: str | int | None,
     kernel: Source | None, initrd: Source | None, append: str | None, disks: Sequence[DiskSource],
     firmware: Source | None, bare: Source | None, overlay: str | None = "default",
+    new: bool = False,
 ) -> Request:
     """Fetches what is named and checks it all.
+
+    new: a machine is made of it at once, so the workers of its harts may start while it is fetched.
 
     Raises BadConfiguration, BadKernel, BadElf, ImageNotFound, or
     FileNotFoundError for a source that is not there.
@@ -87,6 +90,8 @@ async def make_request(
         wanted_memory = _memory(chosen.memory if chosen else "512M")
     found = [await plan_disk(platform, *named) for named in _disks(chosen, disks, overlay)]
     plan = plan_memory(wanted_memory, wanted_harts, sum(disk.room for disk in found))
+    if new:
+        platform.expect_harts(plan.harts)
     placed, at = [], plan.values["blob_offset"]
     for disk in found:
         placed.append(disk.at(at))

@@ -202,6 +202,10 @@ class JavaScriptPlatform:
         self.store: Store | None = JavaScriptStore(host.store)
         self.shown_bytes = 0
 
+    def expect_harts(self, count: int) -> None:
+        """Their workers may start."""
+        self.host.expectHarts(count)
+
     async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""
         try:

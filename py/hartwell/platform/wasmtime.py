@@ -404,6 +404,9 @@ class WasmtimePlatform:
         self._engine = _Engine(Path(cpu))
         self._on_event = on_event
 
+    def expect_harts(self, count: int) -> None:
+        """Threads start at once."""
+
     async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it; translations are made anew."""
         return WasmtimeCore(plan, self._engine)
