@@ -71,13 +71,39 @@ static void box(struct Emit *e)
 
 /* --- the slow arm --------------------------------------------------------------------- */
 
+static void push_zero_d(struct Emit *e, uint32_t local)
+{
+    get(e, local);
+    push_double(e, 0);
+    op(e, F64_EQ);
+}
+
+/* i32: the product or quotient in the temporary is not 0 by an operand that is
+ * 0, which is exact however results are rounded.  Matrices are full of those. */
+static void push_not_zero_by_zero(struct Emit *e, const struct JitInsn *n)
+{
+    push_zero_d(e, e->float_temp);
+    push_zero_d(e, e->local[32 + n->i.rs1]);
+    if (n->i.op == OP_fmul_d) {
+        push_zero_d(e, e->local[32 + rs2_of(n)]);
+        op(e, W_I32_OR);
+    }
+    op(e, W_I32_AND);
+    op(e, W_I32_EQZ);
+}
+
 /* With an i32 on the stack: where it isn't 0, the value in L_WORD, or for
  * arithmetic of doubles in the first f64 temporary, is replaced by the exact one. */
 static void exact_if(struct Emit *e, const struct JitInsn *n, bool real)
 {
     uint32_t facts = op_facts[n->i.op];
+    bool zeros = real && (n->i.op == OP_fmul_d || n->i.op == OP_fdiv_d);
     hint_unlikely(e);
     open(e, W_IF, LABEL_NONE);
+    if (zeros) {
+        push_not_zero_by_zero(e, n);
+        open(e, W_IF, LABEL_NONE);
+    }
     get(e, L_HART);
     push32(e, n->i.op | ((uint32_t)n->i.imm >> 10 & 7) << 16);
     if (facts & F_RS1)
@@ -104,6 +130,8 @@ static void exact_if(struct Emit *e, const struct JitInsn *n, bool real)
     }
     if (e->fp_known == FP_KNOWN)
         look_up_fp_flags(e);
+    if (zeros)
+        close(e);
     close(e);
 }
 

@@ -94,6 +94,7 @@ def course(threshold: int | None, text: str, turns: int = 4, ahead: bytes = b"")
     names = ("refused", "stale", "revalidated", "regions", "ahead", "ahead_refused")
     counted = Counter({name: get(core, f"Machine.jit.stat_{name}") for name in names})
     counted["ran"] = translated(core)
+    counted["exact"] = get(core, "Hart.stat_jit_exact")
     assert not counted["refused"], core._own.refused
     core.terminate()
     return seen, counted
@@ -132,6 +133,12 @@ RUNS = {  # fs0 2^-600, fs1 1.5, fs2 2^-250, fs3 0, fs4 infinite, fs5 the greate
     "a NaN that is compared": "fadd.d fa1,fs1,fs1; flt.d a1,fs6,fa1; fld fa1,0(s2)",
     "a NaN's minimum": "fadd.d fa1,fs1,fs1; fmin.d fa0,fs6,fa1",
     "fused": "fmadd.d fa0,fs0,fs0,fs3; fmul.d fa1,fs1,fs1",
+    "products with zero": "fmul.d fa0,fs0,fs3; fsgnjn.d fa0,fa0,fa0; fmul.d fa1,fa0,fs1",
+    "a product with zero, and one that becomes zero": "fmul.d fa0,fs3,fs1; fmul.d fa1,fs0,fs0",
+    "zero and infinity": "fmul.d fa0,fs4,fs3; fmul.d fa1,fs3,fs1",
+    "zero that is divided": "fdiv.d fa0,fs3,fs1; fdiv.d fa1,fs3,fs4",
+    "zero divided by zero": "fdiv.d fa0,fs3,fs3; fdiv.d fa1,fs3,fs1",
+    "a quotient that becomes zero": "fdiv.d fa0,fs0,fs5; fmul.d fa1,fs3,fs3",
     "behind a store": "fmul.d fa0,fs1,fs1; fsd fa0,8(s2); fmul.d fa0,fs0,fs0; fadd.d fa1,fa0,fs1",
     "more registers than are kept": "; ".join(f"fadd.d f{k},f{k},fs1" for k in (10, 11, 12, 13, 14, 15, 16, 17, 28, 29)),
 }
@@ -162,6 +169,25 @@ loop: {RUNS[name]}
     j main
     """)
     assert counted["ran"] > 40_000
+
+
+@pytest.mark.parametrize("rounding", [0, 2])
+@pytest.mark.parametrize("operation", ["fmul.d fa0, fs0, fs1", "fmul.d fa0, fs1, fs0", "fdiv.d fa0, fs0, fs1"])
+def test_zero_by_zero_is_exact_without_the_exact_function(operation: str, rounding: int) -> None:
+    """Whatever the rounding, and with no flag set yet."""
+    counted = assert_same_course(f"""
+    li t6, 0x6000
+    csrs mstatus, t6
+    li t0, 0xbff8000000000000
+    fmv.d.x fs1, t0
+    csrwi frm, {rounding}
+main: {operation}
+    csrr a0, fcsr
+    slli a4, s4, 2; add s4, s4, a4; add s4, s4, a0
+    fmv.x.d a4, fa0; xor s4, s4, a4
+    j main
+    """)
+    assert counted["exact"] < 100 < counted["ran"] / 100
 
 
 @pytest.mark.parametrize("seed", range(12))
