@@ -143,11 +143,14 @@ from hartwell.devices.rng import RngDevice
 
 machine = await Machine.boot(harts=1, show=False)
 await machine.console.expect(r"# $", timeout=200)
+# The guest finds the device behind its first prompt.
+await machine.run("until [ $(head -c 1 /dev/hwrng | wc -c) = 1 ]; do sleep 0.1; done")
 rng = next(device for device in machine._devices if isinstance(device, RngDevice))
-ended, end = 0, asyncio.Event()
+ended, end, asked = 0, asyncio.Event(), asyncio.Event()
 
 async def later(chain):
     global ended
+    asked.set()
     await end.wait()
     chain.write(bytes(min(chain.writable, 4096)))
     chain.complete()
@@ -156,7 +159,7 @@ async def later(chain):
 rng.on_request = lambda queue, chain: asyncio.ensure_future(later(chain))
 type(rng).busy = property(lambda self: False)  # nobody waits for it
 machine.console.write("cat /dev/hwrng > /dev/null &\\n")
-await asyncio.sleep(1)
+await asyncio.wait_for(asked.wait(), 60)
 store = platform.current().store
 save = store.save
 
