@@ -4,8 +4,8 @@
  * empty ones and images, whose changes are kept under the name that they had.
  */
 
-const CHUNK = 65536;
-const DIGEST = 32;
+import { CHUNK, DIGEST } from "./storage/store.mjs";
+
 const DESCRIPTION = "disk.json"; // of an image, which lies beside its chunks and their table
 
 /**
@@ -40,7 +40,8 @@ export class EarlyDisks {
     const { recipe, machine } = this.manifest;
     const places = recipe.disks ?? [];
     if (places.length !== machine.disks.length) throw new Error("its disks are not in the recipe");
-    const bases = places.map((/** @type {any} */ place, /** @type {number} */ i) => place && this.#base(machine.disks[i]));
+    const bases = await Promise.all(
+      places.map((/** @type {any} */ place, /** @type {number} */ i) => place && this.#base(machine.disks[i])));
     for (const [i, place] of places.entries()) {
       if (!place) continue; // all of it is in the machine's memory
       const { bytes, frames, overlay, born, generation, changed } = machine.disks[i];
@@ -51,7 +52,7 @@ export class EarlyDisks {
       if (!(await this.store.lock(`disk ${name}`))) throw new Error(`another machine has the disk ${name}`);
       this.served.locked.push(name);
       const from = { born, generation, pack: this.pack, entries: changed, scratch };
-      this.served.disks.push({ ...place, index: i, bytes, frames, base: await bases[i], overlay, owner: this.owner, from });
+      this.served.disks.push({ ...place, index: i, bytes, frames, base: bases[i], overlay, owner: this.owner, from });
     }
   }
 

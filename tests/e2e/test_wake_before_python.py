@@ -117,14 +117,19 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
     assert tab.errors == []
 
 
-def test_its_disk_is_served_before_python(context: BrowserContext, server: str) -> None:
+def with_disks(context: BrowserContext, server: str, disks: str) -> Tab:
+    """A page with a machine that has them, and no other."""
     tab = Tab(context.new_page(), server)
     tab.open("?boot=no")
     tab.python(
         "for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)\n"
         "from hartwell.disks import Disk\nMachine.checkpoint_seconds = None\n"
-        "disks = [Disk(size='64M', overlay='data', cache='16M'), bytes(range(256)) * 16]\n"
-        "machine = await Machine.boot('shell', harts=1, disks=disks)")
+        f"machine = await Machine.boot('shell', harts=1, disks={disks})")
+    return tab
+
+
+def test_its_disk_is_served_before_python(context: BrowserContext, server: str) -> None:
+    tab = with_disks(context, server, "[Disk(size='64M', overlay='data', cache='16M'), bytes(range(256)) * 16]")
     tab.run("modprobe ext4; mkdir /disk; mke2fs /dev/vda > /dev/null 2>&1; mount -t ext4 /dev/vda /disk")
     tab.run("head -c 9000000 /dev/urandom > /disk/noise; md5sum /disk/noise > /tmp/sum")
     tab.run("dd if=/dev/zero of=/dev/vdb bs=512 count=1")
@@ -168,12 +173,7 @@ def test_its_disk_is_served_before_python(context: BrowserContext, server: str) 
 
 
 def test_a_disk_that_another_machine_has_changed_is_left_to_python(context: BrowserContext, server: str) -> None:
-    tab = Tab(context.new_page(), server)
-    tab.open("?boot=no")
-    tab.python(
-        "for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)\n"
-        "from hartwell.disks import Disk\nMachine.checkpoint_seconds = None\n"
-        "machine = await Machine.boot('shell', harts=1, disks=[Disk(size='64M', overlay='data')])")
+    tab = with_disks(context, server, "[Disk(size='64M', overlay='data')]")
     tab.run("echo first | dd of=/dev/vda conv=sync")
     tab.python("await machine.hibernate('desk')")
     tab.python("machine = await Machine.boot('shell', harts=1, disks=[Disk(size='64M', overlay='data')])")
