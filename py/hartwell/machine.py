@@ -238,6 +238,7 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
         when there is nothing to pause.
         """
         self._need_alive("paused")
+        self.debugger.control.asked = True
         if not self._saver.wish(paused=True):
             self._halt()
         self._tell()
@@ -264,6 +265,7 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
     def resume(self) -> None:
         """Goes on after pause()."""
         self._need_alive("resumed")
+        self.debugger.control.asked = False
         if not self._saver.wish(paused=False):
             self._go()
         self._counted = (time.monotonic(), statistics.instructions(self._core))

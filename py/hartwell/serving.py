@@ -97,7 +97,8 @@ class Serving:
             self._agent.restarted()
         self._state = "running"
         halt, self.halt_next_start = self.halt_next_start, False
-        if halt or self.history:
+        self.debugger.control.asked = bool(halt or self.history)
+        if self.debugger.control.asked:
             core.call("machine_pause")
         self._links.start()
         await core.start_harts()
@@ -113,6 +114,7 @@ class Serving:
     async def _wake_up(self, paused: bool) -> None:
         """From the memory of a snapshot to harts that run (or stand still as they did)."""
         self._state = "running"
+        self.debugger.control.asked = paused
         self._links.start()
         await self._core.start_harts()
         if not paused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -108,6 +109,47 @@ async def test_a_point_that_was_taken_away_is_not_taken_for_another() -> None:
         debugger.break_at(code["back"] + 0x1000)
         assert stop.point
         assert debugger.at(0) == replace(stop, point=None)
+
+
+async def test_a_hit_that_nobody_heard_of_ends_with_its_point() -> None:
+    """The hart stands at a point that is cleared before Python looks: it goes on,
+    and one that stands at another point has still hit that one."""
+    async with bare(COUNTING) as (machine, code):
+        debugger, counted = machine.debugger, machine.harts[0]
+        for kept in (False, True):
+            gone = debugger.break_at(code["work"])
+            if kept:
+                debugger.break_at(code["back"])  # the second in the table, and then the first
+                await debugger.stopped(LIMIT)
+                debugger.clear(number=gone.number)
+                gone = debugger.break_at(code["work"] + 0x1000)
+                debugger.resume()
+            while not debugger.found():  # without giving way to the machine's own task
+                time.sleep(0.001)
+            assert debugger.stop is None
+            debugger.clear(gone)
+            before = counted.x[9]
+            if kept:
+                stop = await debugger.stopped(LIMIT)
+                assert stop.point and stop.point.address == stop.pc == code["back"]
+            else:
+                await until(lambda: counted.x[9] > before)  # noqa: B023 - it is waited for here
+                assert machine.state == "running"
+
+
+async def test_a_pause_lasts_though_a_hart_hits_what_does_not_count() -> None:
+    async with bare(COUNTING) as (machine, code):
+        machine.debugger.break_at(code["back"], condition=lambda stop: False)
+        await until(lambda: machine.harts[0].x[9] > 2)
+        for _ in range(20):
+            while not machine.debugger.found():  # the hart has hit it, and Python has not heard
+                time.sleep(0.001)
+            machine.pause()
+            await asyncio.sleep(0.02)
+            assert machine.state == "paused"
+            before = machine.harts[0].x[9]
+            machine.resume()
+            await until(lambda: machine.harts[0].x[9] > before)  # noqa: B023 - it is waited for here
 
 
 async def test_a_condition_that_fails_stops(capsys: pytest.CaptureFixture[str]) -> None:

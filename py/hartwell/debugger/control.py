@@ -30,6 +30,7 @@ class Control:
         self._core, self._pause, self._resume = core, pause, resume
         self.count = core.plan.harts
         self._stops_all = True
+        self.asked = False  # does it stand still because somebody said so, not only because a hart has hit something?
         self.interrupts = False  # does a step take an interrupt that is pending?
 
     @property
@@ -102,6 +103,7 @@ class Control:
             self._pause()
             yield
         finally:
+            self.asked = False
             if not (self._stops_all and any(self._reason(hart) for hart in range(self.count))):
                 self._core.call("machine_resume")
 

@@ -126,25 +126,31 @@ class Debugger:
 
     def set(self, point: Point) -> None:
         """Sets a break- or watchpoint that was made before."""
-        self.points.add(point)
-        self._write(point)
+        with self.control.standing():
+            self.points.add(point)
+            self._write(point)
 
     def clear(self, *points: Point, number: int | None = None) -> None:
         """Takes these away, or the one of that number; all when none is named."""
         chosen: tuple[Point, ...] = points or (*self.breakpoints, *self.watchpoints)
         if number is not None:
             chosen = tuple(point for point in chosen if point.number == number)
-        for point in chosen:
-            self.points.remove(point)
-        if chosen:
+        if not chosen:
+            return
+        with self.control.standing():
+            stood = self.found()
+            for point in chosen:
+                self.points.remove(point)
             self._write(*chosen)
+            for stop in stood:  # what a hart stands at has another place in the table now, or none
+                stops.renumber(self._core, stop, self.points)
 
     def _write(self, *points: Point) -> None:
-        with self.control.standing():
-            self.points.write(
-                breakpoints=any(isinstance(point, Breakpoint) for point in points),
-                watchpoints=any(isinstance(point, Watchpoint) for point in points),
-            )
+        """No hart may run."""
+        self.points.write(
+            breakpoints=any(isinstance(point, Breakpoint) for point in points),
+            watchpoints=any(isinstance(point, Watchpoint) for point in points),
+        )
 
     # --- stop and go ------------------------------------------------------------------
 
@@ -210,15 +216,23 @@ class Debugger:
         if not self.found():
             return
         if self.control.paused:
+            asked = self.control.asked
             self.control.pause()  # harts may still be on their way, also those that have hit something
-            if not (wanted := [stop for stop in self.found() if _wanted(stop)]):
-                self.control.run(self.control.free(), past=True)
+            if not (wanted := [stop for stop in self.found() if not stop.heard and _wanted(stop)]):
+                if not asked:
+                    self.control.run(self.control.free(), past=True)
                 return
+            for stop in wanted:
+                stops.hear(self._core, stop)
             self._stop = wanted[0]
             self._event.set()
         else:  # each hart stops alone
             for stop in self.found():
-                if not _wanted(stop):
+                if stop.heard:
+                    continue
+                if _wanted(stop):
+                    stops.hear(self._core, stop)
+                else:
                     self.control.release(stop.hart, past=True)
         self._call()
 
@@ -296,9 +310,11 @@ class Debugger:
 
 
 def _wanted(stop: Stop) -> bool:
-    """Does a stop count?  A condition that fails with an error stops: somebody
-    should see that."""
-    if stop.point is None or stop.point.condition is None:
+    """Does a stop count?  Not at a point that was taken away before anybody heard
+    of the hit.  A condition that fails with an error stops: somebody should see that."""
+    if stop.point is None:
+        return False
+    if stop.point.condition is None:
         return True
     try:
         return bool(stop.point.condition(stop))

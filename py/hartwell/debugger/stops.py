@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from dataclasses import field as entry
 from typing import Literal
 
 from hartwell.debugger.points import Breakpoint, Point, Points
@@ -17,6 +18,8 @@ _REASONS: dict[int, Reason] = {
 }
 _WRITE = CONSTANTS["WATCH_WRITE"]
 _READ = CONSTANTS["WATCH_READ"]
+# A record's index: its point's place in the table, and a bit of ours. A hart that hits anew writes all of it.
+_PLACE, _HEARD = 0x3FFF_FFFF, 0x4000_0000
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Stop:
     size: int = 0
     access: str = ""
     value: int | None = None
+    heard: bool = entry(default=False, compare=False, repr=False)  # was somebody told of it?
 
     def __str__(self) -> str:
         text = f"{self.reason} on hart {self.hart} at {self.pc:#x}"
@@ -68,6 +72,24 @@ def forget(core: Core, hart: int | None) -> None:
         core.store(field("Hart.debug.stop.reason", hart).offset, CONSTANTS["DEBUG_NONE"])
 
 
+def renumber(core: Core, stop: Stop, points: Points) -> None:
+    """Points were taken away, and those behind them moved up: what `stop` was read
+    from names its point's new place, or one where none is."""
+    table: list[Point] = [*points.breakpoints] if stop.reason == "breakpoint" else [*points.watchpoints]
+    place = next((index for index, point in enumerate(table) if point is stop.point), _PLACE)
+    core.store(_index(stop), place | (_HEARD if stop.heard else 0))
+
+
+def hear(core: Core, stop: Stop) -> None:
+    """Somebody is told of this stop now: it lasts, whatever becomes of its point."""
+    core.or_(_index(stop), _HEARD)
+
+
+def _index(stop: Stop) -> int:
+    slot = field("Machine.debug.dma.index") if stop.reason == "device" else field("Hart.debug.stop.index", stop.hart)
+    return slot.offset
+
+
 def _record(core: Core, path: str, hart: int | None, points: Points) -> Stop | None:
     def number(name: str) -> int:
         return _u64(core, f"{path}.{name}", *(() if hart is None else (hart,)))
@@ -76,17 +98,18 @@ def _record(core: Core, path: str, hart: int | None, points: Points) -> Stop | N
     if reason is None:
         return None
     table: list[Point] = [*points.breakpoints] if reason == "breakpoint" else [*points.watchpoints]
-    index, access = number("index"), number("access")
+    index, access = number("index") & _PLACE, number("access")
     point = table[index] if index < len(table) else None
     if point and not _covers(point, number("physical" if point.physical else "address"), max(number("size"), 1), reason):
         point = None  # what was hit has been taken away, and another has its place
+    heard = bool(number("index") & _HEARD)
     if reason == "breakpoint":
-        return Stop(reason, 0, 0, point)
+        return Stop(reason, 0, 0, point, heard=heard)
     name = "access" if access == _READ | _WRITE else "write" if access & _WRITE else "read"
     value = number("value") if reason == "watchpoint" and access == _WRITE else None
     size = number("size")
     return Stop(reason, 0, 0, point, number("address"), number("physical"), size, name,
-                None if value is None else value & (1 << 8 * size) - 1)
+                None if value is None else value & (1 << 8 * size) - 1, heard)
 
 
 def _covers(point: Point, address: int, size: int, reason: Reason) -> bool:

@@ -35,6 +35,7 @@ from hartwell.setup import archive, guests, paths, websocket
 from hartwell.setup.steps import SetupError
 
 DEFAULT_PORT = 8000
+LINGER_SECONDS = 2.0
 _HOP = {
     "connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "content-length", "host", "accept-encoding",
     "proxy-authorization", "proxy-connection", "date", "server",
@@ -138,6 +139,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # else a small answer's body waits 40 ms for the acknowledgement of its head
     timeout = 60  # an idle connection does not keep its thread for ever
     server: Server
+    _unread = False  # is there a body that came with a request and that nobody took?
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -305,7 +307,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Content-Length") or self.headers.get("Transfer-Encoding"):
             # A body came that nobody reads; it must not be taken for a request.
             self.send_header("Connection", "close")
-            self.close_connection = True
+            self.close_connection = self._unread = True
         self.end_headers()
 
     def handle(self) -> None:
@@ -313,6 +315,21 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
         except (ConnectionError, TimeoutError):
             self.close_connection = True  # the other side went away: nobody to tell
+
+    def finish(self) -> None:
+        with contextlib.suppress(OSError):
+            super().finish()
+            if self._unread:
+                self._linger()
+
+    def _linger(self) -> None:
+        """Lets the other side read the answer: closed with bytes unread, a connection
+        is reset, and the answer may be lost with it (RFC 9112, 9.6)."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(LINGER_SECONDS)
+        end = time.monotonic() + LINGER_SECONDS
+        while time.monotonic() < end and self.connection.recv(1 << 16):
+            pass
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Says nothing: one line per request would hide what set-up says."""
