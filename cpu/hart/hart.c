@@ -376,7 +376,8 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
             return RUN_BUDGET;
         if (!(flags & RUN_STEER)) /* the supervisor interprets: its instance has no translations of this hart's */
             jit_begin(h);
-        int step = over ? step_over(h) : interp_run(h, end, (flags & RUN_EXACT) != 0);
+        bool exact = flags & RUN_EXACT;
+        int step = over ? step_over(h) : interp_run(h, exact ? end : jit_until(h, end), exact);
         switch (step) {
         case STEP_WFI:
             if (!(flags & RUN_NOWAIT)) {
@@ -386,6 +387,8 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
                 return RUN_WFI;
             break;
         case STEP_BUDGET:
+            if (!over && h->instret < end) /* a look at what waits for the translator */
+                break;
             hart_timers(h);
             if (!h->trap_pending && !atomic_get(&h->attention))
                 return RUN_BUDGET;

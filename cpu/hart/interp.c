@@ -328,6 +328,8 @@ jumped:
                     goto enter;
                 goto resume;
             }
+            if (!exact)
+                limit = jit_until(h, limit);
         }
     }
 work:

@@ -14,8 +14,7 @@ typedef uint64_t (*RegionFunction)(struct Hart *h, uint32_t depth, uint64_t base
  * waits for others, so many instructions or so long, whichever is over first.  The
  * clock is a call of the embedder, so it is looked at now and then only. */
 #define LONGEST_IN_QUEUE 400000
-#define LONGEST_IN_QUEUE_US 2000
-#define LOOK_INSNS 20000
+#define LONGEST_IN_QUEUE_US 2500
 
 #ifdef __wasm__
 /* Which instance of cpu.wasm this is: what is in its table, memory can't tell. */
@@ -106,19 +105,19 @@ static void translate(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
     const struct JitHart *own = jit_hart(h);
-    uint32_t places = h->jit_queued;
-    lock(&j->lock);
-    registry_translate(h);
-    uint64_t waited = (uint64_t)host_clock_us() - h->jit_since;
-    j->stat_waited_us += waited;
-    if (waited > j->stat_longest_wait_us)
-        j->stat_longest_wait_us = waited;
-    unlock(&j->lock);
-    for (uint32_t k = 0; k < places; k++) { /* the next visit goes there */
+    for (uint32_t k = 0; k < h->jit_queued; k++) { /* the next visit goes there */
         uint32_t entry = code_entry(h, own->queue_page[k], (uint32_t)own->queue[k]);
         if (entry != ~0u)
             *counter_at(h, entry) = (uint16_t)jit_threshold();
     }
+    lock(&j->lock);
+    if (registry_translate(h)) {
+        uint64_t waited = (uint64_t)host_clock_us() - h->jit_since;
+        j->stat_waited_us += waited;
+        if (waited > j->stat_longest_wait_us)
+            j->stat_longest_wait_us = waited;
+    }
+    unlock(&j->lock);
 }
 
 /* Has what is queued waited long enough? */
@@ -128,7 +127,7 @@ static bool queue_is_due(struct Hart *h)
         return true;
     if (h->instret < h->jit_look)
         return false;
-    h->jit_look = h->instret + LOOK_INSNS;
+    h->jit_look = h->instret + JIT_LOOK;
     return (uint64_t)host_clock_us() - h->jit_since >= LONGEST_IN_QUEUE_US;
 }
 
@@ -154,7 +153,7 @@ void jit_begin(struct Hart *h)
 
 void jit_idle(struct Hart *h)
 {
-    if (jit_on() && h->jit_queued && h->jit_instance == (uint32_t)this_instance)
+    while (jit_on() && h->jit_queued && h->jit_instance == (uint32_t)this_instance)
         translate(h);
 }
 
@@ -186,7 +185,7 @@ static void queue(struct Hart *h, uint64_t pc, uint32_t page)
         return;
     if (h->jit_queued == 0) {
         h->jit_due = h->instret + (jit_threshold() < 100 ? 0 : LONGEST_IN_QUEUE);
-        h->jit_look = h->instret + LOOK_INSNS;
+        h->jit_look = h->instret + JIT_LOOK;
         h->jit_since = (uint64_t)host_clock_us();
     }
     own->queue[h->jit_queued] = pc;

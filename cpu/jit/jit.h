@@ -43,6 +43,7 @@ enum {
 
 #define JIT_MOST_FUEL (1 << 26) /* less than any bit of attention */
 #define JIT_LONGEST 512  /* instructions between two polls of a region, at most */
+#define JIT_LOOK 20000   /* instructions between two looks at the clock while places wait */
 #define JIT_DEPTH 160    /* regions that may call each other before all return */
 #define JIT_FIRST_SLOT 1024 /* of the function table; below are cpu.wasm's own */
 
@@ -55,6 +56,16 @@ void jit_begin(struct Hart *h);
 
 /* Before the hart waits for an interrupt: translates what is queued, while nobody wants its time. */
 void jit_idle(struct Hart *h);
+
+/* Where a run to `limit` is to come back: earlier while places wait, so that the clock is looked
+ * at.  Not in runs that repeat, whose stops decide when interrupts come. */
+static inline uint64_t jit_until(const struct Hart *h, uint64_t limit)
+{
+    if (!h->jit_queued || MACHINE->time_mode == TIME_INSTRET)
+        return limit;
+    uint64_t look = h->jit_look > h->instret ? h->jit_look : h->instret + JIT_LOOK;
+    return look < limit ? look : limit;
+}
 
 /* Added to half the interpreter's pointer to a decoded entry, gives the offset of its counter. */
 uint32_t jit_counter_bias(const struct Hart *h);

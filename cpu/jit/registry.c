@@ -16,6 +16,7 @@
 #define SEGMENT_BYTES (JIT_CODE_BYTES / JIT_SEGMENTS)
 #define SEGMENT_MODULES (JIT_MODULES / JIT_SEGMENTS)
 #define SEGMENT_SLOTS (JIT_SLOTS / JIT_SEGMENTS)
+#define ENOUGH_INSNS 1000 /* of a module: the first of them wait for the rest */
 #define AHEAD_MOST (2 * JIT_AHEAD_REGIONS)
 #define REFUSALS_BORNE 16 /* then this machine goes on without a translator */
 #define HEAD_ROOM (512 + (8 + 5 * HINTS) * JIT_QUEUE) /* of a module, in front of its functions */
@@ -354,28 +355,34 @@ static void make_room(void)
     }
 }
 
+/* Begins with the first place; what is too much for one module stays queued. */
 static void translate_queue(struct Hart *h, struct Bytes *code)
 {
-    const struct JitHart *own = jit_hart(h);
+    struct JitHart *own = jit_hart(h);
+    uint32_t done = 0;
     batch.count = batch.insns = 0;
     memset(batch.hint_count, 0, sizeof batch.hint_count);
-    for (uint32_t k = 0; k < h->jit_queued; k++) {
-        uint64_t pc = own->queue[k];
+    for (; done < h->jit_queued && batch.insns < ENOUGH_INSNS; done++) {
+        uint64_t pc = own->queue[done];
         uint32_t page = code_page(h, pc);
-        if (page == own->queue_page[k] && !registry_find(h, page, pc))
+        if (page == own->queue_page[done] && !registry_find(h, page, pc))
             add_region(h, code, pc);
     }
-    h->jit_queued = 0;
+    h->jit_queued -= done;
+    for (uint32_t k = 0; k < h->jit_queued; k++) {
+        own->queue[k] = own->queue[done + k];
+        own->queue_page[k] = own->queue_page[done + k];
+    }
 }
 
 /* Functions' bodies are made first, then put behind a head that knows their number. */
-void registry_translate(struct Hart *h)
+bool registry_translate(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
     double began = host_clock_us();
     if (atomic_get(&j->full)) {
         h->jit_queued = 0;
-        return;
+        return false;
     }
     make_room();
     uint32_t segment = atomic_get(&j->epoch) % JIT_SEGMENTS;
@@ -385,7 +392,7 @@ void registry_translate(struct Hart *h)
     uint8_t *bodies = code.at;
     translate_queue(h, &code);
     if (batch.count == 0)
-        return;
+        return false;
     uint32_t body_bytes = (uint32_t)(code.at - bodies);
     struct Bytes out = {mem_at(base), bodies, false};
     module_head(&out, first_slot, batch.count, TYPE_REGION);
@@ -406,6 +413,7 @@ void registry_translate(struct Hart *h)
     j->stat_insns += batch.insns;
     j->stat_bytes += bytes;
     j->stat_time_us += (uint64_t)(host_clock_us() - began);
+    return true;
 }
 
 /* --- the engine --------------------------------------------------------------------------- */

@@ -34,8 +34,9 @@ void registry_probe(void);
  * instance has. */
 void registry_follow(struct Hart *h);
 
-/* Translates what the hart has queued, as one module, and registers it. */
-void registry_translate(struct Hart *h);
+/* Translates what the hart has queued, as one module, and registers it; false: there was
+ * nothing to make.  What is too much for one stays queued. */
+bool registry_translate(struct Hart *h);
 
 /* Makes a module part of this instance; false: the engine refused. */
 bool registry_install(struct Hart *h, uint32_t module);

@@ -442,6 +442,39 @@ def test_a_hot_place_does_not_wait_longer_for_others_than_the_clock_allows() -> 
     core.terminate()
 
 
+def test_a_run_without_a_trap_comes_back_for_what_waits() -> None:
+    core = bench.fresh_core(harts=1, threshold=8000)
+    hart = bench.Bench(core)
+    hart.load("main: addi a0, a0, 1; j main", wild.BASE)
+    hart.start(wild.BASE)
+    core.call("hart_run", 0, 1_500_000, CONSTANTS["RUN_NOWAIT"])
+    assert get(core, "Machine.jit.stat_modules") == 1
+    assert translated(core) > 1_000_000
+    core.terminate()
+
+
+def test_what_is_too_much_for_one_module_is_made_into_several() -> None:
+    """The first in the queue don't wait for all of it."""
+    functions = 16
+    core = bench.fresh_core(harts=1, threshold=400)
+    hart = bench.Bench(core)
+    code = hart.load("main: " + "; ".join(f"call f{k}" for k in range(functions)) + "; j main; " + "; ".join(
+        f"f{k}: addi a0, a0, {k}; " + "addi a1, a1, 1; " * 200 + "ret" for k in range(functions)))
+    hart.start(code["main"])
+    turn = functions * 203 + 1  # instructions
+    for _ in range(5):
+        core.call("hart_run", 0, 100 * turn, EXACT)
+    insns = get(core, "Machine.jit.stat_insns")
+    assert insns > 3000
+    assert insns <= get(core, "Machine.jit.stat_modules") * (1000 + 400)  # so many the last may have
+    assert hart.x("a0") == 500 * sum(range(functions))
+    assert hart.x("a1") == 500 * 200 * functions
+    before = translated(core)
+    core.call("hart_run", 0, 100 * turn, EXACT)
+    assert translated(core) - before > 90 * turn
+    core.terminate()
+
+
 def test_a_guest_that_makes_code_without_end_stays_bounded() -> None:
     core = bench.fresh_core(harts=1, threshold=ONCE)
     hart = bench.Bench(core)
