@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from hartwell.setup import paths
-from hartwell.setup.server import BadRange, Server, byte_range, host_of
+from hartwell.setup.answers import host_of
+from hartwell.setup.server import Server
+from hartwell.setup.site import BadRange, byte_range
 from hartwell.setup.steps import SetupError
 
 BODY = bytes(range(256)) * 4000  # more than one block of the server's
