@@ -90,8 +90,11 @@ static struct Answer rfence(struct Hart *h, uint64_t function, uint64_t mask, ui
         if (function == 0)
             code_synchronize(h);
         else if (start != 0 && size != 0 && size <= 16 * 4096)
-            for (uint64_t at = 0; at < size; at += 4096)
-                tlb_flush_page(h, start + at);
+            for (uint64_t page = start & ~4095ull, last = (start + size - 1) & ~4095ull;; page += 4096) {
+                tlb_flush_page(h, page);
+                if (page == last)
+                    break;
+            }
         else
             tlb_flush_all(h);
     }

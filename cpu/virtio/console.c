@@ -6,9 +6,9 @@
 
 enum { RECEIVE = 0, TRANSMIT = 1 };
 
-static uint32_t readable(const struct Chain *chain)
+static uint64_t readable(const struct Chain *chain)
 {
-    uint32_t bytes = 0;
+    uint64_t bytes = 0; /* the same memory may be named again and again */
     for (uint32_t i = 0; i < chain->count; i++)
         if (!chain->buffer[i].writable)
             bytes += chain->buffer[i].bytes;
@@ -24,7 +24,7 @@ static void transmit(struct Virtio *v, struct Virtqueue *q)
     int found;
     do {
         while ((found = queue_peek(v, q, &chain)) == CHAIN_FOUND) {
-            uint32_t bytes = readable(&chain);
+            uint64_t bytes = readable(&chain);
             if (bytes > RING_SIZE) {
                 found = CHAIN_BAD;
                 break;

@@ -123,9 +123,9 @@ EXPORT uint32_t net_take(uint32_t slot)
     return bytes;
 }
 
-static uint32_t room(const struct Chain *chain)
+static uint64_t room(const struct Chain *chain)
 {
-    uint32_t bytes = 0;
+    uint64_t bytes = 0; /* the same memory may be named again and again */
     for (uint32_t i = 0; i < chain->count; i++)
         if (chain->buffer[i].writable)
             bytes += chain->buffer[i].bytes;
@@ -165,10 +165,12 @@ static int32_t spread(struct Virtio *v, struct Virtqueue *q, uint32_t bytes)
             return -1;
         if (found == CHAIN_NONE || count == MERGED_MAX || (count && !merge))
             return 0;
-        uint32_t head = count ? 0 : HEADER, space = room(&chain);
+        uint32_t head = count ? 0 : HEADER, here = bytes - done;
+        uint64_t space = room(&chain);
         if (space < head)
             return -1;
-        uint32_t here = space - head < bytes - done ? space - head : bytes - done;
+        if (space - head < here)
+            here = (uint32_t)(space - head);
         write_chain(&chain, head, arrived(v) + done, here);
         if (!count)
             first = chain;

@@ -66,11 +66,12 @@ class Agent:
             ) from None
         if self._ended or hello is not self._hello:
             raise MachineStopped(f"{command!r}: the machine stopped before it began")
+        words = base64.b64encode(command.encode())
         number = self._next
         self._next += 1
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._calls[number] = answer
-        self._unsent += b"run %d %s\n" % (number, base64.b64encode(command.encode()))
+        self._unsent += b"run %d %s\n" % (number, words)
         self.push()
         try:
             return await asyncio.wait_for(answer, timeout)
@@ -116,9 +117,11 @@ class Agent:
         data = self._port.read()
         if not data:
             return False
-        *lines, rest = (bytes(self._line) + data).split(b"\n")
-        self._line = bytearray(rest[:LONGEST_LINE])
-        for line in lines:
+        first, *more = data.split(b"\n")
+        self._line += first  # a long line comes in many pieces: none but the last is looked at again
+        del self._line[LONGEST_LINE:]
+        for rest in more:
+            line, self._line = bytes(self._line), bytearray(rest)
             self._heard(line.strip(b"\r"))
         return True
 

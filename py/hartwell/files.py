@@ -11,6 +11,7 @@ person picked are attached to it by name.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import posixpath
@@ -33,6 +34,8 @@ MOUNT = "/mnt/host"
 PAGE_FOLDER = "/share"
 PIECE = 1 << 20
 _TRANSFER = ".transfer"
+_choosing = asyncio.Lock()  # a name for an upload: of two at once both would find the same one free
+_transfers = itertools.count(1)  # of all machines, since they may have one shared folder
 
 T = TypeVar("T")
 
@@ -76,7 +79,6 @@ class Files:
     def __init__(self, folder: Mounts | None, run: Callable[[str], Awaitable[Any]]) -> None:
         self.folder = folder
         self._run = run
-        self._numbers = itertools.count(1)
 
     async def read(self, path: str) -> bytes:
         """All of a file."""
@@ -219,12 +221,14 @@ class Files:
         folder = self._need_folder()
         await self._make_folders(inner[:-1])
         stem, dot, ending = inner[-1].partition(".") if not inner[-1].startswith(".") else (inner[-1], "", "")
-        for number in itertools.count(1):
-            chosen = (*inner[:-1], inner[-1] if number == 1 else f"{stem}-{number}{dot}{ending}")
-            try:
-                await folder.stat(chosen)
-            except (Refused, OSError):
-                break
+        async with _choosing:
+            for number in itertools.count(1):
+                chosen = (*inner[:-1], inner[-1] if number == 1 else f"{stem}-{number}{dot}{ending}")
+                try:
+                    await folder.stat(chosen)
+                except (Refused, OSError):
+                    break
+            await self._write(chosen, b"")
         await self._write(chosen, data)
         return "/".join([MOUNT, *chosen])
 
@@ -272,7 +276,7 @@ class Files:
 
     async def _through(self, place: str, command: str, path: str, data: bytes = b"") -> str:
         """Runs `command` in the guest, where $T is a file of `place`; its name there."""
-        number = str(next(self._numbers))
+        number = str(next(_transfers))
         (HostPath(place) / number).write_bytes(data)
         folder, name = self._need_folder(), f"{_TRANSFER}-{number}"
         folder.attach(name, OsFolder(place))

@@ -40,6 +40,7 @@ class GuestAgent:
         self._turn = asyncio.Lock()
         self._synced = False
         self._ended = False
+        self._life = 0  # of the guest's system: starts, and ends
         self._count = 0
 
     @property
@@ -53,13 +54,16 @@ class GuestAgent:
         """Runs `command` with /bin/sh.  See Machine.run."""
         end = time.monotonic() + timeout
         await self._wait(command, end)
+        life = self._life
         arguments = {"path": "/bin/sh", "arg": ["-c", command], "capture-output": True,
                      "env": ["HOME=/root", "USER=root", "TERM=dumb", "LANG=C.UTF-8",
                              "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
-        started = await self.ask("guest-exec", arguments, timeout=max(1.0, end - time.monotonic()))
+        started = await self._facts("guest-exec", arguments, max(1.0, end - time.monotonic()))
         pause = POLL_SECONDS[0]
         while True:
-            status = await self.ask("guest-exec-status", {"pid": started["pid"]}, timeout=max(5.0, end - time.monotonic()))
+            if life != self._life:  # another one could have a process of that number
+                raise MachineStopped(f"{command!r}: the machine stopped before the command did")
+            status = await self._facts("guest-exec-status", {"pid": started.get("pid")}, max(5.0, end - time.monotonic()))
             if status.get("exited"):
                 break
             if time.monotonic() > end:
@@ -67,9 +71,18 @@ class GuestAgent:
                     f"{command!r}: still running in the guest after {timeout} s; give machine.run() a longer timeout")
             await asyncio.sleep(pause)
             pause = min(POLL_SECONDS[1], 1.5 * pause)
-        code = int(status["exitcode"]) if "exitcode" in status else 128 + int(status.get("signal", 0))
-        out, err = (base64.b64decode(status.get(name, "")).decode(errors="replace") for name in ("out-data", "err-data"))
+        try:
+            code = int(status["exitcode"]) if "exitcode" in status else 128 + int(status.get("signal", 0))
+            out, err = (base64.b64decode(status.get(name, "")).decode(errors="replace") for name in ("out-data", "err-data"))
+        except (TypeError, ValueError) as error:
+            raise HartwellError(f"{command!r}: the guest's agent gave no result that can be read: {error}") from None
         return Result(out, err, code)
+
+    async def _facts(self, command: str, arguments: dict[str, Any], timeout: float) -> dict[str, Any]:
+        answer = await self.ask(command, arguments, timeout=timeout)
+        if not isinstance(answer, dict):
+            raise HartwellError(f"{command}: the guest's agent answered {answer!r}")
+        return answer
 
     async def ask(self, command: str, arguments: dict[str, Any] | None = None, *, timeout: float = 20) -> Any:
         """One command of the agent's protocol, and what it returned.  HartwellError has the agent's own words."""
@@ -138,9 +151,11 @@ class GuestAgent:
         data = self._port.read()
         if not data:
             return False
-        *lines, rest = (bytes(self._line) + data).split(b"\n")
-        self._line = bytearray(rest[:LONGEST_LINE])
-        for line in lines:
+        first, *more = data.split(b"\n")
+        self._line += first  # a long line comes in many pieces: none but the last is looked at again
+        del self._line[LONGEST_LINE:]
+        for rest in more:
+            line, self._line = bytes(self._line), bytearray(rest)
             self._heard(line.rpartition(b"\xff")[2].strip())
         return True
 
@@ -154,6 +169,7 @@ class GuestAgent:
         """Nothing will be answered any more."""
         self._ended = True
         self._synced = False
+        self._life += 1
         self._came.set()  # who waits for it looks at _ended
 
     def saved(self) -> dict[str, Any]:
@@ -192,21 +208,24 @@ class GuestAgent:
 
     async def _exchange(self, request: bytes, what: str, timeout: float, number: int | None = None) -> Any:
         """Sends a line and awaits the next one (the one that returns `number`)."""
-        end = time.monotonic() + timeout
+        end, life = time.monotonic() + timeout, self._life
         self._lines.clear()
+        # Until its answer is there: it may come later, and would be taken for the next one's.
+        synced, self._synced = self._synced, False
         self._port.write(request)
         while True:
             while not self._lines:
-                if self._ended:
+                if self._ended or life != self._life:
                     raise MachineStopped("the machine stopped before the command did")
                 self._came.clear()
                 try:
-                    await asyncio.wait_for(self._came.wait(), max(0.0, end - time.monotonic()))
-                except (TimeoutError, asyncio.TimeoutError):
-                    self._synced = False  # its answer may still come, and would be taken for the next one's
+                    async with asyncio.timeout(max(0.0, end - time.monotonic())):
+                        await self._came.wait()
+                except TimeoutError:
                     raise HartwellError(f"{what}: the guest's agent did not answer within {timeout:.0f} s") from None
             found = self._lines.popleft()
             if number is None or isinstance(found, dict) and found.get("return") == number:
+                self._synced = synced
                 return found
 
     def _heard(self, line: bytes) -> None:

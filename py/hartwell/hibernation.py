@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import time
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +29,7 @@ from hartwell.errors import (
 from hartwell.images import load_image
 from hartwell.machine_disks import sweep
 from hartwell.platform import Core, Platform
-from hartwell.platform.store import Room, saving
+from hartwell.platform.store import Room, Store, saving
 from hartwell.snapshot import seed as seeds
 from hartwell.snapshot.manifest import NAME_LENGTH, parse
 from hartwell.snapshot.saver import KIND
@@ -58,7 +61,6 @@ class Snapshot:
 async def hibernate(machine: Machine, name: str | None) -> None:
     """See Machine.hibernate."""
     await _take(machine, name, end=True)
-    await machine._fall_asleep()
 
 
 async def checkpoint(machine: Machine, name: str | None) -> None:
@@ -76,9 +78,12 @@ async def _take_as(machine: Machine, name: str | None, *, end: bool) -> None:
         raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
     place = machine._platform
     store = need_store(place)
-    if name is None:
-        name = machine.name or await free_name(place, machine.image)
-    check_name(name)
+    async with _claimed(store, machine.name if name is None else name, machine.image) as claimed:
+        await _store_as(machine, store, claimed, end=end)
+
+
+async def _store_as(machine: Machine, store: Store, name: str, *, end: bool) -> None:
+    place = machine._platform
     await _own(machine, place)
     room = await store.room()
     if room.quota and machine._saver.changed // 2 > room.quota - room.used - SPARE_BYTES:
@@ -97,6 +102,8 @@ async def _take_as(machine: Machine, name: str | None, *, end: bool) -> None:
 
     await machine._saver.take(name, end=end, report=report)
     machine.name = name
+    if end:
+        await machine._fall_asleep()
 
 
 async def _own(machine: Machine, place: Platform) -> None:
@@ -134,11 +141,19 @@ async def wake_machine(
     except BaseException:
         await store.end(guard)
         raise
+    def end(_: object) -> None:
+        _ending.add(task := asyncio.ensure_future(store.end(guard)))
+        task.add_done_callback(_ending.discard)
+
+    # Not awaited here: it runs, and who asked for it has it from now on.
     if (stream := machine._saver.stream) is None:
-        await store.end(guard)
+        end(None)
     else:
-        stream.add_done_callback(lambda _: asyncio.ensure_future(store.end(guard)))
+        stream.add_done_callback(end)
     return machine
+
+
+_ending: set[asyncio.Task[None]] = set()  # a task that nobody holds may be collected before its end
 
 
 async def _fetched(name: str, place: Platform) -> Core:
@@ -195,13 +210,17 @@ async def snapshots(place: Platform | None = None) -> list[Snapshot]:
     return sorted(found, key=lambda one: -one.time)
 
 
+_asking = asyncio.Lock()  # two who ask at once would find each other's lock
+
+
 async def in_use(name: str, place: Platform | None = None) -> bool:
     """Does the machine of that name run, here or in another tab?  SnapshotNotFound."""
     store = need_store(place or platforms.current())
     lock = lock_name((await read_manifest(store, name)).identity)
-    if not await store.lock(lock):
-        return True
-    await store.unlock(lock)
+    async with _asking:
+        if not await store.lock(lock):
+            return True
+        await store.unlock(lock)
     return False
 
 
@@ -215,15 +234,23 @@ async def delete_snapshot(name: str, place: Platform | None = None) -> None:
 
 
 async def rename_snapshot(name: str, new: str, place: Platform | None = None) -> None:
-    """Gives a sleeping machine another name.  SnapshotNotFound; BadConfiguration when `new` is taken."""
-    check_name(new)
+    """Gives a sleeping machine another name.  SnapshotNotFound; MachineInUse while it
+    runs; BadConfiguration when `new` is taken."""
     store = need_store(place or platforms.current())
     manifest = await read_manifest(store, name)
-    if await store.get_record(KIND, new) is not None:
-        raise BadConfiguration(f"another machine sleeps as {new!r} already")
-    manifest.name = new
-    await store.put_record(KIND, new, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
-    await store.drop_record(KIND, name)
+    lock = lock_name(manifest.identity)
+    if not await store.lock(lock):
+        raise MachineInUse(f"{name!r} runs at this moment, and would be saved by its old name again; rename it when it sleeps")
+    try:
+        async with _claimed(store, new, ""):
+            if await _taken(store, new):
+                raise BadConfiguration(f"another machine sleeps as {new!r} already")
+            manifest = await read_manifest(store, name)  # now that nobody changes it
+            manifest.name = new
+            await store.put_record(KIND, new, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
+            await store.drop_record(KIND, name)
+    finally:
+        await store.unlock(lock)
 
 
 async def room(place: Platform | None = None) -> Room:
@@ -239,17 +266,18 @@ async def export_snapshot(name: str, file: str | Path = "", place: Platform | No
     network begins with what it needs.  SnapshotNotFound, SnapshotCorrupt.
     """
     place = place or platforms.current()
-    store = need_store(place)
-    manifest = await read_manifest(store, name)
-    ram = manifest.areas["ram"].chunks
-    first = [ram[index][0] for index in manifest.order if index in ram]
-    others = [digest for area in ("rings", "blob") for digest, _ in manifest.areas[area].chunks.values()]
-    rest = [digest for _, (digest, _) in sorted(ram.items())] + manifest.disk_refs()
 
     def report(done: int, total: int) -> None:
         place.emit("progress", {"what": f"exporting {name}", "loaded": done, "total": total})
 
-    return await store.export_pack(manifest.text(), b"".join(dict.fromkeys([*others, *first, *rest])), str(file), report=report)
+    async with saving(need_store(place)) as store:  # a machine that runs may be saved again meanwhile: its old chunks stay
+        manifest = await read_manifest(store, name)
+        ram = manifest.areas["ram"].chunks
+        first = [ram[index][0] for index in manifest.order if index in ram]
+        others = [digest for area in ("rings", "blob") for digest, _ in manifest.areas[area].chunks.values()]
+        rest = [digest for _, (digest, _) in sorted(ram.items())] + manifest.disk_refs()
+        refs = b"".join(dict.fromkeys([*others, *first, *rest]))
+        return await store.export_pack(manifest.text(), refs, str(file), report=report)
 
 
 async def import_snapshot(file: Any, name: str | None = None, place: Platform | None = None) -> str:
@@ -267,16 +295,14 @@ async def import_snapshot(file: Any, name: str | None = None, place: Platform | 
             if disk.get("kind") == "raw":  # a file may not say which of this computer's files a guest shall read
                 raise BadConfiguration(
                     f"disk {disk['name']}: its base is a raw file of the computer where the machine slept; only images travel")
-        wish = name or manifest.name or manifest.image
-        check_name(wish)
-        manifest.name = await free_name(place, wish)
         manifest.identity = str(uuid.uuid4())  # a copy: the one it was exported from may live
         manifest.recipe = {}  # nor may it say what is written where
 
         def report(done: int, total: int) -> None:
             place.emit("progress", {"what": f"importing {manifest.name}", "loaded": done, "total": total})
 
-        async with saving(store):
+        wish = name or manifest.name or manifest.image
+        async with saving(store), _claimed(store, None, wish) as manifest.name:
             await store.import_pack(pack, report=report)
             await store.put_record(KIND, manifest.name, about=manifest.about(), text=manifest.text(), refs=manifest.refs())
     finally:
@@ -342,21 +368,49 @@ async def _disk_changed(place: Platform, name: str) -> bool:
     return place.store is not None and any(record.name == name for record in await place.store.records("disk"))
 
 
-async def free_name(place: Platform, wish: str) -> str:
-    """`wish`, or with a number behind it when a machine sleeps by that name."""
-    taken = {record.name for record in await need_store(place).records(KIND)}
-    number = 1
-    name = wish or "machine"
-    while name in taken:
-        number += 1
-        name = f"{wish} {number}"
+@asynccontextmanager
+async def _claimed(store: Store, name: str | None, wish: str) -> AsyncIterator[str]:
+    """A name under which nobody else, in any tab, puts a machine meanwhile: `name`, or a
+    free one that is like `wish`.  BadConfiguration for what is none, or taken just now."""
+    if name is not None:
+        check_name(name)
+        if not await store.lock(_claim(name)):
+            raise BadConfiguration(f"another machine is being stored as {name!r} at this moment; take another name, or try again")
+    else:
+        name = await _free_name(store, wish or "machine")
+    try:
+        yield name
+    finally:
+        await store.unlock(_claim(name))
+
+
+def _claim(name: str) -> str:
+    return f"name {name}"
+
+
+async def _free_name(store: Store, wish: str) -> str:
+    """`wish`, or with a number behind it when a machine sleeps by that name, or is just put there; claimed."""
+    check_name(wish[:NAME_LENGTH])
+    for number in itertools.count(1):
+        behind = "" if number == 1 else f" {number}"
+        name = wish[: NAME_LENGTH - len(behind)].rstrip() + behind
+        if not await _taken(store, name) and await store.lock(_claim(name)):
+            if not await _taken(store, name):
+                break
+            await store.unlock(_claim(name))  # it was put there between the two looks
     return name
+
+
+async def _taken(store: Store, name: str) -> bool:
+    return any(record.name == name for record in await store.records(KIND))
 
 
 def check_name(name: str) -> None:
     """BadConfiguration for what is no name."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable() or name != name.strip():
         raise BadConfiguration(f"{name!r} is no name for a sleeping machine: 1 to {NAME_LENGTH} printable characters are")
+    if name.endswith(SUFFIX):
+        raise BadConfiguration(f"{name!r} is no name for a sleeping machine: what ends in {SUFFIX} is a file of one")
 
 
 async def forget(machine: Machine) -> None:

@@ -66,6 +66,7 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
     checkpoint_seconds: ClassVar[float | None] = None
     """How often a machine on the page is saved while it runs; None: never."""
     _locked = False  # this tab has the machine's lock
+    _parting: asyncio.Task[None] | None = None  # its end
 
     def __init__(self, core: Core, request: Request, place: Platform, links: Links, jit: bool | int = True) -> None:
         """Devices and memory; use `Machine.boot`."""
@@ -158,18 +159,24 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
                 else:
                     place.emit("state", {"state": "stopped"})
             raise
-        machine.halt_next_start = halt
-        request.options = links.options | said(
-            image=image, kernel=kernel, initrd=initrd, append=append, firmware=firmware, bare=bare)
-        if recording:
-            machine._repeat(recording)
-        if show:
-            Machine.shown = machine
-            machine.console.shown_before = place.shown_bytes
-            machine.console.resize(*cls.console_size)
-        if note:
-            machine._show(f"{note}\r\n".encode())
-        await machine._start()
+        try:
+            machine.halt_next_start = halt
+            request.options = links.options | said(
+                image=image, kernel=kernel, initrd=initrd, append=append, firmware=firmware, bare=bare)
+            if recording:
+                machine._repeat(recording)
+            if show:
+                if cls.shown is not None:  # another boot or wake may have been as far as this meanwhile
+                    await cls.shown.close()
+                Machine.shown = machine
+                machine.console.shown_before = place.shown_bytes
+                machine.console.resize(*cls.console_size)
+            if note:
+                machine._show(f"{note}\r\n".encode())
+            await machine._start()
+        except BaseException as error:
+            await machine._abandon(error)
+            raise
         machine._checkpoint()
         if machine._saves:
             machine._spawn(hibernation.seed(machine))
@@ -287,10 +294,16 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
         await hibernation.checkpoint(self, name)
 
     def reset(self) -> None:
-        """As the reset button: RAM and disks keep what they hold, everything else begins anew."""
+        """As the reset button: RAM and disks keep what they hold, everything else begins anew.
+
+        Raises MachineStopped for a machine that sleeps or was closed: it has no memory here."""
+        if self._closing:
+            raise MachineStopped(f"the machine is {self.state} and its memory was given back; boot or wake one")
         if self.alive:
             self._core.call("machine_stop", CONSTANTS["STOP_REBOOT"], 0)
         else:
+            self._state = "loading"  # from now on it is one that can be stopped, or reset once more
+            self._over.clear()
             self._spawn(self._restart())
 
     async def shutdown(self, timeout: float = SHUTDOWN_SECONDS) -> None:
@@ -320,7 +333,13 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
         await self._part("stopped")
 
     async def _part(self, state: str) -> None:
-        self._closing = True
+        """Once, to its end: for all who ask for it, and also when who asks is cancelled."""
+        if self._parting is None:
+            self._closing = True
+            self._parting = asyncio.ensure_future(self._end(state))
+        await asyncio.shield(self._parting)
+
+    async def _end(self, state: str) -> None:
         if self.alive:
             self._core.call("machine_stop", CONSTANTS["STOP_POWEROFF"], 0)
             await self._stopped(PAUSE_SECONDS)
@@ -328,11 +347,19 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
         for task in self._tasks:
             task.cancel()
         self._links.close()
-        await self.disks.close()
-        self._core.terminate()
-        await hibernation.release(self)
-        if Machine.shown is self:
-            Machine.shown = None
+        try:
+            await self.disks.close()
+        finally:
+            self._core.terminate()
+            if Machine.shown is self:
+                Machine.shown = None
+            await hibernation.release(self)
+
+    async def _abandon(self, error: BaseException) -> None:
+        """It did not come to run: nothing of it stays."""
+        self.error = str(error) or type(error).__name__
+        self._finish("crashed")
+        await self.close()
 
     # --- use ------------------------------------------------------------------
 

@@ -10,13 +10,13 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from hartwell.disks import DiskPlan
 from hartwell.errors import BadConfiguration, DiskInUse, HartwellError
-from hartwell.layout import field
+from hartwell.layout import CONSTANTS, field
 from hartwell.platform import Core, Platform
 from hartwell.platform.store import Store
 
@@ -26,14 +26,35 @@ SCRATCH = "scratch"  # kind of the records that a machine's end drops
 class Freezer(Protocol):
     """A guest agent that can hold writes back."""
 
+    @property
+    def present(self) -> bool: ...
     async def freeze(self) -> int: ...
     async def thaw(self) -> int: ...
 
 
-async def _thaw(freezer: Freezer | None, taken: asyncio.Event) -> None:
-    await taken.wait()
-    if freezer is not None:
-        await freezer.thaw()
+@contextlib.asynccontextmanager
+async def _frozen(freezer: Freezer | None) -> AsyncIterator[Callable[[], None]]:
+    """File systems are frozen until the function that is given is called, at the latest until the end."""
+    taken = asyncio.Event()
+
+    async def thaw() -> None:
+        await taken.wait()
+        if freezer is not None:
+            await freezer.thaw()
+
+    # Begun before: a freeze that nobody awaits any more may have happened all the same.
+    thawing = asyncio.ensure_future(thaw())
+    try:
+        if freezer is not None:
+            await freezer.freeze()
+        yield taken.set
+    except BaseException:
+        taken.set()
+        with contextlib.suppress(HartwellError):  # what went wrong first is what is said
+            await asyncio.shield(thawing)
+        raise
+    taken.set()
+    await asyncio.shield(thawing)
 
 
 class MachineDisks:
@@ -41,6 +62,7 @@ class MachineDisks:
 
     def __init__(self, place: Platform, core: Core, plans: list[DiskPlan], freezer: Freezer | None = None) -> None:
         self._place, self._core, self.plans, self._freezer = place, core, plans, freezer
+        self._exporting = asyncio.Lock()
         self._locked: list[str] = []
         self._scratch: dict[int, str] = {}  # records of disks that nobody gave a name, kept for as long as the machine lives
         self._number: int | None = None
@@ -166,27 +188,27 @@ class MachineDisks:
         Raises BadConfiguration for a disk that is all in memory, StorageFull, StorageFailed."""
         if not 0 <= index < len(self.plans) or self.plans[index].in_memory or self._number is None or self._place.store is None:
             raise BadConfiguration(f"disk {index}: there is none, or all of it is in memory; others can be written")
-        freezer = self._freezer
-        taken = asyncio.Event()
-        if freezer is not None:
-            await freezer.freeze()
-        thawing = asyncio.ensure_future(_thaw(freezer, taken))
-        try:
-            which = {"machine": self._number, "index": index}
-            return await self._place.store.export_disk(which, format, file, taken=taken.set)
-        finally:
-            taken.set()
-            await thawing
+        async with self._exporting:  # two at once would each thaw what the other needs frozen
+            # A guest that stands still writes nothing, and one without its agent can't be asked.
+            freezes = self._freezer is not None and self._freezer.present and not self._paused()
+            async with _frozen(self._freezer if freezes else None) as taken:
+                which = {"machine": self._number, "index": index}
+                return await self._place.store.export_disk(which, format, file, taken=taken)
+
+    def _paused(self) -> bool:
+        return self._core.load(field("Machine.control").offset) != CONSTANTS["CONTROL_RUN"]
 
     async def close(self) -> None:
         """Commits and ends."""
-        if self._number is not None:
-            number, self._number = self._number, None
-            await self._core.close_disks(number)
-        for name in self._scratch.values():
-            if self._place.store is not None:
-                await self._place.store.drop_record(SCRATCH, name)
-        await self._unlock()
+        try:
+            if self._number is not None:
+                number, self._number = self._number, None
+                await self._core.close_disks(number)
+            for name in self._scratch.values():
+                if self._place.store is not None:
+                    await self._place.store.drop_record(SCRATCH, name)
+        finally:
+            await self._unlock()
 
     async def pack(self, index: int, folder: str) -> dict[str, Any]:
         """Node only: writes the disk's chunks into `folder`; its description."""

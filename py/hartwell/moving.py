@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hartwell.errors import HartwellError, MachineInUse
+from hartwell.errors import MachineInUse
 from hartwell.platform import Platform
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ async def _give(machine: Machine, name: str, by: str) -> None:
             if machine._saver.changed <= LITTLE_BYTES:
                 break
         await machine.hibernate(name)
-    except HartwellError as trouble:  # it goes on here
-        error = str(trouble)
+    except Exception as trouble:  # noqa: BLE001 - the other tab waits to hear of it; the machine goes on here
+        error = str(trouble) or type(trouble).__name__
     if _send is not None:
         _send({"what": "moved", "by": by, "error": error})
 

@@ -203,7 +203,7 @@ class Serving:
         await self.disks.rest()
         reason = _STOP.get(core.load(WORDS["stop_reason"]), "CRASH")
         self.exit_code = core.load(WORDS["exit_code"])
-        if reason == "REBOOT":
+        if reason == "REBOOT" and not self._closing:
             self._spawn(self._restart())
         elif reason == "CRASH":
             self.error = core.failure or self._lost or "the guest asked for a stop because of a failure"
@@ -220,14 +220,18 @@ class Serving:
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
-        self._core.call("machine_reset")
-        try:
-            await renew(self._request, self._platform)
-            await self._start()
-            self._checkpoint()
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
-            self.error = str(error)
-            self._finish("crashed")
+        async with self._saver.busy:  # a save under way reads memory that is to begin anew
+            if self._closing:
+                self._finish("stopped")
+                return
+            self._core.call("machine_reset")
+            try:
+                await renew(self._request, self._platform)
+                await self._start()
+                self._checkpoint()
+            except Exception as error:  # noqa: BLE001 - nobody awaits this task: its end is the machine's
+                self.error = str(error)
+                self._finish("crashed")
 
     def _finish(self, state: str) -> None:
         if self._over.is_set():

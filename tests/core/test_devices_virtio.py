@@ -11,6 +11,7 @@ from hartwell.devices.virtio import Chain, VirtioDevice
 from hartwell.errors import BadConfiguration
 from hartwell.layout import MAX_VIRTIO, RAM_BASE, RAM_OFFSET, RING_SIZE, field
 from hartwell.platform import Core
+from tests.core.bench import fresh_core
 from tests.core.memory_disk import Memory
 from tests.core.virtio_driver import (
     DRIVER_OK,
@@ -201,6 +202,21 @@ def test_output_larger_than_the_ring_is_refused(driver: Driver, console: VirtioC
     driver.start(2)
     driver.request(TRANSMIT, [bytes(RING_SIZE), b"!"], [])
     assert driver.status & NEEDS_RESET and console.read() == b""
+
+
+def test_output_whose_size_no_word_holds_is_refused() -> None:
+    """16 MiB named 256 times: 2^32 bytes, which is 0 to who counts in 32 bits."""
+    core = fresh_core(ram=16 << 20)
+    VirtioConsole(core, 0)
+    driver = Driver(core, 0)
+    driver.start(2, features=VERSION_1 | INDIRECT_DESC)
+    table = b"".join(descriptor(RAM_BASE, 16 << 20, NEXT if at < 255 else 0, at + 1) for at in range(256))
+    place = driver.allocate(len(table))
+    driver.poke(place, table)
+    driver.describe(driver.queues[TRANSMIT], 0, place, len(table), INDIRECT)
+    driver.offer(driver.queues[TRANSMIT], 0)
+    assert driver.status & NEEDS_RESET
+    core.terminate()
 
 
 def test_indirect_tables(driver: Driver, console: VirtioConsole) -> None:

@@ -147,6 +147,30 @@ async def test_nobody_listens(guest: Guest, device: VsockDevice) -> None:
     assert device._streams == {}
 
 
+async def test_who_gives_up_leaves_no_connection(guest: Guest, device: VsockDevice) -> None:
+    for answers in (True, False):
+        connecting = asyncio.ensure_future(device.connect(1024))
+        await turns()
+        [(op, _)] = guest.heard()
+        assert op == REQUEST
+        connecting.cancel()
+        await turns()
+        if answers:
+            guest.send(RESPONSE, (guest.last[2], 1024))
+        assert not device._streams
+        assert RST in [op for op, _ in guest.heard()]
+
+
+@pytest.mark.parametrize("port", [-1, 1 << 32, "80", 8.5, None])
+async def test_ports_that_no_packet_can_name(guest: Guest, device: VsockDevice, port: Any) -> None:
+    with pytest.raises(BadConfiguration, match="vsock port"):
+        await device.connect(port)
+    connecting = asyncio.ensure_future(device.connect(1024))
+    await turns()
+    assert [op for op, _ in guest.heard()] == [REQUEST], "the device works on"
+    connecting.cancel()
+
+
 async def test_no_more_is_sent_than_the_guest_has_room_for(guest: Guest, device: VsockDevice) -> None:
     connecting = asyncio.ensure_future(device.connect(77))
     await turns()

@@ -213,3 +213,50 @@ def test_a_machine_that_stops_answers_nothing() -> None:
 
     with pytest.raises(MachineStopped):
         talk(lambda _: [], work)
+
+
+def test_who_gives_up_leaves_no_answer_for_the_next() -> None:
+    """As `asyncio.timeout` round `machine.run` does."""
+
+    async def work(agent: GuestAgent, wire: Wire) -> Any:
+        await agent.ask("guest-ping")
+        answer, wire.answer = wire.answer, lambda _: []
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await agent.ask("slow")
+        wire.answer = answer
+        asking = asyncio.ensure_future(agent.ask("next"))
+        await asyncio.sleep(0)
+        wire.out = json.dumps({"return": "slow"}).encode() + b"\n" + wire.out  # it comes after all
+        return await asking
+
+    assert talk(lambda request: [{"return": request["execute"]}], work) == "next"
+
+
+def test_who_waits_is_told_of_a_reboot() -> None:
+    async def work(agent: GuestAgent, _: Wire) -> None:
+        asking = asyncio.ensure_future(agent.run("sleep 9", 10))
+        await asyncio.sleep(0.05)
+        agent.restarted()
+        async with asyncio.timeout(1):
+            await asking
+
+    for status in ([], [{"return": {"exited": False}}]):  # before an answer, and between two
+        with pytest.raises(MachineStopped):
+            talk(lambda r, status=status: [{"return": {"pid": 7}}] if r["execute"] == "guest-exec" else status, work)
+
+
+@pytest.mark.parametrize("strange", [5, None, [], {"exited": True, "exitcode": "x"}, {"exited": True, "out-data": 7}])
+def test_results_that_make_no_sense(strange: Any) -> None:
+    def answer(request: dict[str, Any]) -> list[Any]:
+        return [{"return": {"pid": 7} if request["execute"] == "guest-exec" else strange}]
+
+    with pytest.raises(HartwellError, match="agent"):
+        talk(answer, lambda agent, _: agent.run("true", 5))
+
+
+def test_messages_that_wait_for_a_driver_have_an_end(guest: Guest) -> None:
+    guest.waiting[CONTROL_TO_GUEST].clear()
+    for _ in range(500):
+        guest.send(CONTROL_FROM_GUEST, CONTROL.pack(0, PORT_READY, 1))
+    assert len(guest.port._control) <= 64

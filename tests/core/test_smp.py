@@ -227,6 +227,22 @@ def test_remote_translation_fences(kernel: Bench, arguments: str) -> None:
     assert kernel.x("s5", 1) > 0
 
 
+@pytest.mark.parametrize(("start", "size"), [(0x20_0000, 0x2000), (0x20_0800, 0x1000), (0x20_0FFF, 2), (0x20_1000, 1)])
+def test_a_fence_of_this_hart_covers_every_page_it_touches(kernel: Bench, start: int, size: int) -> None:
+    space = Space(kernel)
+    old, new = DATA + 0x10_0000, DATA + 0x10_1000
+    ram_write(kernel.core, old, b"\1")
+    ram_write(kernel.core, new, b"\2")
+    space.map(0x20_0000, old, LEAF | R | W)
+    entry = space.map(0x20_1000, old, LEAF | R | W)
+    space.use()
+    space.execute("lb s2, 0(s0)", S, s0=0x20_1000)
+    assert kernel.x("s2") == 1
+    space.write(entry, new >> 2 | LEAF | R | W)
+    space.execute("ecall; lb s2, 0(s0)", S, s0=0x20_1000, a7=RFENCE, a6=1, a0=1, a1=0, a2=start, a3=size)
+    assert (kernel.x("a0"), kernel.x("s2")) == (0, 2)
+
+
 @pytest.mark.parametrize("how", ["remote", "local"])
 def test_code_fences_between_harts(kernel: Bench, how: str) -> None:
     """Hart 0 rewrites a function; hart 1, once told, never runs an older one."""

@@ -145,3 +145,50 @@ def run_in_node(code: str, data: Path, seconds: float = 600) -> Any:
     if done.returncode:
         pytest.fail(f"status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+# Whoever asks the store for something may be cancelled before the answer is there.
+CUT = """
+import asyncio, json, os
+from hartwell import platform
+from hartwell.layout import RAM_OFFSET
+from hartwell.memory_plan import plan_memory
+
+store = platform.current().store
+core = await platform.current().create(plan_memory(16 << 20, 1))
+told = {"left": []}
+
+async def cut(work, turns):
+    "Cancels `work` after so many turns of the event loop; was it in time?"
+    task = asyncio.ensure_future(work)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    return False
+
+for turns in (1, 2, 3):
+    told[f"cut {turns}"] = await cut(store.lock("one"), turns)
+    if not await store.lock("one"):  # at once: what was on its way to nobody is back
+        told["left"].append(turns)
+    await store.unlock("one")
+told["guard"] = await cut(store.begin(), 1)
+core.write(RAM_OFFSET, os.urandom(8 << 20))
+captured = []
+told["save"] = await cut(store.save(core, [(RAM_OFFSET, 16 << 20)], captured=lambda: captured.append(1), report=print), 2)
+await store.room()
+await asyncio.sleep(0.3)  # the worker tells of its progress, and ends, meanwhile
+told["captured"] = len(captured)
+told["works"] = len((await store.save(core, [(RAM_OFFSET, 64 << 10)])).sizes)
+core.terminate()
+"""
+
+
+def test_who_is_cancelled_has_nothing_of_the_store_in_node(tmp_path: Path) -> None:
+    told = run_in_node(CUT + "\nprint(json.dumps(told))", tmp_path)
+    assert told == {
+        "left": [], "cut 1": True, "cut 2": True, "cut 3": True, "guard": True, "save": True, "captured": 0, "works": 1,
+    }

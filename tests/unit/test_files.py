@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import tarfile
 from pathlib import Path
@@ -134,3 +135,38 @@ async def test_what_share_means(tmp_path: Path) -> None:
     assert make_share(mounts) is mounts
     with pytest.raises(BadConfiguration, match="not a folder"):
         make_share(tmp_path / "none")
+
+
+async def test_uploads_of_one_name_at_once_are_all_kept(tmp_path: Path) -> None:
+    class Slow(OsFolder):
+        """One whose answers take a while, as the browser's do."""
+
+        async def stat(self, path: Any) -> Any:
+            try:
+                return await super().stat(path)
+            finally:
+                await asyncio.sleep(0)
+
+    files = Files(Mounts(Slow(tmp_path)), no_guest)
+    paths = await asyncio.gather(*(files.upload("name", b"%d" % number) for number in range(4)))
+    assert len(set(paths)) == 4
+    assert sorted([await files.read(path) for path in paths]) == [b"0", b"1", b"2", b"3"]
+
+
+async def test_machines_that_share_a_folder_do_not_meet_in_it(tmp_path: Path) -> None:
+    """Each has its own file for what comes from its guest."""
+    mounts = Mounts(OsFolder(tmp_path))
+
+    def guest(content: bytes) -> Any:
+        async def run(command: str) -> Result:
+            place = command.split(";")[0].removeprefix("T=/mnt/host/")
+            await asyncio.sleep(0.01)
+            file = await mounts.open(tuple(place.split("/")), 1)
+            await file.write(0, content)
+            await file.close()
+            return Result("", "", 0)
+
+        return run
+
+    one, two = (Files(mounts, guest(content)) for content in (b"one", b"two"))
+    assert await asyncio.gather(one.read("/etc/x"), two.read("/etc/x")) == [b"one", b"two"]

@@ -358,3 +358,32 @@ async def test_random_sessions_stay_inside(root: Path, data: st.DataObject) -> N
     assert sorted(os.listdir(root.parent)) == ["outside", "secret", "shared"]
     assert os.listdir(root.parent / "outside") == ["secret"]
     assert (root.parent / "secret").read_bytes() == b"secret"
+
+
+# --- snapshots ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", [["..", "secret"], ["..", "outside", "secret"], ["/etc/passwd"], ["folder", ".."], [""], [7], "file"])
+async def test_a_snapshot_of_a_stranger_leads_nowhere_else(root: Path, path: object) -> None:
+    """The folder is given to whoever is in the snapshot, and nothing beside it."""
+    server = Server(OsFolder(root))
+    await server.restore({"size": LARGEST, "fids": [[1, [], None], [2, path, 2], [3, ["file"], 0]]})
+    client = Client(server)
+    assert (await client.ask("Tread", fid=3, offset=0, count=3)).data == CONTENT[:3], "the others are there"
+    await refused(client, "EBADF", "Tread", fid=2, offset=0, count=6)
+    await refused(client, "EBADF", "Tgetattr", fid=2, mask=0)
+
+
+@pytest.mark.parametrize(
+    "state", [7, [], {}, {"size": "x", "fids": 3}, {"size": -1, "fids": [[]]}, {"size": 1 << 70, "fids": [5]}])
+async def test_states_that_make_no_sense(root: Path, state: object) -> None:
+    server = Server(OsFolder(root))
+    await server.restore(state)
+    await Client(server).attach()
+
+
+async def test_a_snapshot_writes_to_no_folder_that_is_read_only(root: Path) -> None:
+    server = Server(OsFolder(root, writable=False))
+    await server.restore({"size": LARGEST, "fids": [[1, ["file"], 2]]})
+    await refused(Client(server), "EBADF", "Twrite", fid=1, offset=0, data=b"x")

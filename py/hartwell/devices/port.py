@@ -14,6 +14,7 @@ RECEIVE, TRANSMIT, CONTROL_TO_GUEST, CONTROL_FROM_GUEST = range(4)
 DEVICE_READY, PORT_ADD, PORT_READY, PORT_OPEN, PORT_NAME = 0, 1, 3, 6, 7
 _CONTROL = struct.Struct("<IHH")  # port, event, value
 MOST_INPUT = 64 << 20  # bytes that wait here for their reader
+MOST_CONTROL = 64  # messages that wait for a driver's buffers; the guest may not fill Python's memory
 
 
 class PortDevice(VirtioDevice):
@@ -90,7 +91,8 @@ class PortDevice(VirtioDevice):
             self.open = bool(value)
 
     def _tell(self, event: int, value: int, more: bytes = b"") -> None:
-        self._control.append(_CONTROL.pack(0, event, value) + more)
+        if len(self._control) < MOST_CONTROL:
+            self._control.append(_CONTROL.pack(0, event, value) + more)
         self._send(CONTROL_TO_GUEST)
 
     def _send(self, queue: int) -> None:

@@ -186,6 +186,8 @@ class VsockDevice(VirtioDevice):
     async def connect(self, port: int, timeout: float = CONNECT_SECONDS) -> Stream:
         """A connection to a port that a program in the guest listens on.
         ConnectionRefused when none does, or none answers in time."""
+        if not isinstance(port, int) or not 0 <= port <= _MASK32:
+            raise BadConfiguration(f"vsock port {port!r}: ports are 0 to {_MASK32}")
         stream = Stream(self, next(self._ports), port)
         if len(self._streams) >= MOST_CONNECTIONS:
             raise ConnectionRefused(f"vsock port {port}: {MOST_CONNECTIONS} connections are open already")
@@ -195,6 +197,9 @@ class VsockDevice(VirtioDevice):
             async with asyncio.timeout(timeout):
                 while not stream.accepted and not stream._closed:
                     await stream._wait()
+        except asyncio.CancelledError:
+            stream.close()  # it may be open on the other side
+            raise
         except TimeoutError:
             self.forget(stream)
             raise ConnectionRefused(f"vsock port {port}: nothing in the guest answered within {timeout} s") from None

@@ -110,17 +110,28 @@ class Server:
         return {"size": self.size, "fids": fids}
 
     async def restore(self, state: object) -> None:
-        """What `saved` gave.  A file that is not there any more leaves its fid closed."""
+        """What `saved` gave, or a stranger wrote into a snapshot: what can't be is left out.
+        A file that is not there any more leaves its fid closed."""
         await self.reset()
         if not isinstance(state, dict):
             return
-        self.size = int(state["size"])
-        for number, path, flags in state["fids"]:
-            fid = self.fids[number] = Fid(tuple(path))
-            if flags is not None:
-                flags &= ~(O_TRUNC | O_CREAT | O_EXCL)
-                with contextlib.suppress(Refused, OSError):
-                    await self._opened(fid, functools.partial(self.folder.open, fid.path, flags), flags)
+        size, fids = state.get("size"), state.get("fids")
+        if isinstance(size, int):
+            self.size = max(SMALLEST, min(size, LARGEST))
+        for one in fids if isinstance(fids, list) else ():
+            with contextlib.suppress(Refused, OSError, TypeError, ValueError):
+                await self._restore_fid(*one)
+
+    async def _restore_fid(self, number: object, path: object, flags: object) -> None:
+        if not isinstance(number, int) or not isinstance(path, list) or not all(isinstance(name, str) for name in path):
+            raise TypeError(f"fid {number!r}, {path!r}")
+        fid = Fid(tuple(_checked(name) for name in path))
+        self._add(number, fid)
+        if isinstance(flags, int):
+            flags &= ~(O_TRUNC | O_CREAT | O_EXCL)
+            if flags & O_ACCMODE:
+                self._need_writable()
+            await self._opened(fid, functools.partial(self.folder.open, fid.path, flags), flags)
 
     async def _answer(self, message: Message, room: int) -> bytes:
         handler: Callable[[Message, int], Awaitable[dict[str, object]]] | None

@@ -25,7 +25,7 @@ from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, field
 from hartwell.memory_plan import MemoryPlan
 from hartwell.platform import Blob, Core, Early, NetworkWorker, javascript_gdb
-from hartwell.platform.javascript_store import JavaScriptStore, done, streamed
+from hartwell.platform.javascript_store import JavaScriptStore, done, streamed, taken
 from hartwell.platform.store import Store, Streamed
 from hartwell.snapshot.recipe import stream_places
 
@@ -147,7 +147,8 @@ class JavaScriptCore:
 
     async def open_disks(self, plan: Mapping[str, Any]) -> int:
         """Begins to serve disks; a number for the calls below."""
-        return int(await done(self._storage.openDisks(self._core, json.dumps(dict(plan)))))
+        opening = self._storage.openDisks(self._core, json.dumps(dict(plan)))
+        return int(await taken(opening, lambda number: self.close_disks(int(number))))
 
     async def commit_disks(self, number: int) -> list[int]:
         """Returns when all that was written is kept: the overlays' generations."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,27 @@ async def done(promise: Awaitable[Any]) -> Any:
         raise kind(str(error.message)) from None
 
 
+_returning: set[asyncio.Task[None]] = set()
+"""What is given back at this moment, because who asked for it was cancelled."""
+
+
+async def taken(promise: Awaitable[Any], give_back: Callable[[Any], Coroutine[Any, Any, None]]) -> Any:
+    """As `done`, of what must be given back: whoever is cancelled meanwhile never has it."""
+    taking = asyncio.ensure_future(done(promise))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+
+        async def undo() -> None:
+            with suppress(HartwellError):  # then there is nothing to give back, or nobody to give it to
+                if value := await taking:
+                    await give_back(value)
+
+        _returning.add(returning := asyncio.ensure_future(undo()))
+        returning.add_done_callback(_returning.discard)
+        raise
+
+
 def streamed(found: Any) -> Streamed:
     """What client.mjs's stream() gave."""
     return Streamed([int(index) for index in found.touched.to_py()], bool(found.kept))
@@ -47,8 +69,9 @@ class JavaScriptStore:
         disks: int = 0, report: Report | None = None,
     ) -> Saved:
         """Stores ranges of linear memory, cut into chunks, and disks."""
-        with _listener(report, captured=captured) as listener:
-            saved = await done(self._client.save(_of(core), _flat(ranges), captured is not None, disks, listener))
+        saved = await _heard(
+            lambda listener: self._client.save(_of(core), _flat(ranges), captured is not None, disks, listener),
+            report, captured=captured)
         frozen = {
             int(disk.index): FrozenDisk(int(disk.born), int(disk.generation), disk.entries.to_bytes()) for disk in saved.disks
         }
@@ -58,12 +81,12 @@ class JavaScriptStore:
         self, core: Core, digests: bytes, ranges: Sequence[Range], *, pack: int = 0, report: Report | None = None
     ) -> None:
         """Brings chunks back, each held to its digest before a byte is placed."""
-        with _listener(report) as listener:
-            await done(self._client.load(_of(core), to_js(digests), _flat(ranges), pack, listener))
+        await _heard(lambda listener: self._client.load(_of(core), to_js(digests), _flat(ranges), pack, listener), report)
 
     async def open_pack(self, file: Any) -> tuple[int, str]:
         """Opens a snapshot's file."""
-        opened = await done(self._client.openPack(str(file) if isinstance(file, (str, Path)) else file))
+        opening = self._client.openPack(str(file) if isinstance(file, (str, Path)) else file)
+        opened = await taken(opening, lambda opened: self.close_pack(int(opened.pack)))
         return int(opened.pack), str(opened.text)
 
     async def close_pack(self, pack: int) -> None:
@@ -72,21 +95,19 @@ class JavaScriptStore:
 
     async def import_pack(self, pack: int, *, report: Report | None = None) -> None:
         """Takes all its chunks into the store."""
-        with _listener(report) as listener:
-            await done(self._client.importPack(pack, listener))
+        await _heard(lambda listener: self._client.importPack(pack, listener), report)
 
     async def export_pack(self, text: str, refs: bytes, file: str, *, report: Report | None = None) -> Any:
         """Writes a snapshot's file."""
-        with _listener(report) as listener:
-            return await done(self._client.exportPack(text, to_js(refs), file, listener))
+        return await _heard(lambda listener: self._client.exportPack(text, to_js(refs), file, listener), report)
 
     async def export_disk(
         self, which: Mapping[str, Any], format: str, file: str, *, report: Report | None = None,
         taken: Callable[[], None] | None = None,
     ) -> Any:
         """Writes a disk as one file."""
-        with _listener(report, taken=taken) as listener:
-            return await done(self._client.exportDisk(json.dumps(dict(which)), format, file, listener))
+        asked = json.dumps(dict(which))
+        return await _heard(lambda listener: self._client.exportDisk(asked, format, file, listener), report, taken=taken)
 
     async def compact_disk(self, which: Mapping[str, Any]) -> int:
         """Drops changes that make no difference to the base."""
@@ -107,7 +128,7 @@ class JavaScriptStore:
 
     async def begin(self) -> int:
         """From here to end() no chunk is dropped."""
-        return int(await done(self._client.begin()))
+        return int(await taken(self._client.begin(), lambda guard: self.end(int(guard))))
 
     async def end(self, guard: int) -> None:
         """Ends what begin() began."""
@@ -151,29 +172,43 @@ class JavaScriptStore:
 
     async def lock(self, name: str) -> bool:
         """Takes a name for this tab (process)."""
-        return bool(await done(self._client.lock(name)))
+        if _returning:
+            await asyncio.wait(_returning)  # it may be this one
+        return bool(await taken(self._client.lock(name), lambda _: self.unlock(name)))
 
     async def unlock(self, name: str) -> None:
         """Gives it back."""
         await done(self._client.unlock(name))
 
 
-@contextmanager
-def _listener(report: Report | None, **others: Callable[[], None] | None) -> Iterator[Any]:
-    """What hears of progress, and of `others` by the names of their events, as JavaScript calls it."""
+async def _heard(
+    ask: Callable[[Any], Awaitable[Any]], report: Report | None, **others: Callable[[], None] | None
+) -> Any:
+    """As `done`, of what is asked with a listener: it hears of progress, and of `others` by the names of their
+    events.  Whoever is cancelled hears no more, though the worker may still speak."""
+    listening = True
 
     def hear(event: Any) -> None:
+        if not listening:
+            return
         if event.event in others:
             if (other := others[event.event]) is not None:
                 other()
         elif report is not None:
             report(int(event.done), int(event.total))
 
-    proxy = create_proxy(hear)
-    try:
-        yield proxy
-    finally:
+    def end(asking: asyncio.Task[Any]) -> None:
         proxy.destroy()
+        if not asking.cancelled():
+            asking.exception()  # nobody may be there to hear of it
+
+    proxy = create_proxy(hear)
+    asking = asyncio.ensure_future(done(ask(proxy)))
+    asking.add_done_callback(end)
+    try:
+        return await asyncio.shield(asking)
+    finally:
+        listening = False
 
 
 def _of(core: Core) -> Any:

@@ -97,30 +97,34 @@ class Saver:
             machine = self._machine
             if not machine.alive:
                 raise MachineStopped(f"the machine is {machine.state}, there is nothing to save")
-            self.written = 0
-            shown = await self._terminal()
-            async with saving(store):
-                if self.stream is not None and self._unsaved:
-                    await asyncio.wait([self.stream])  # what comes from a file must be here to be stored, if it is not by then
-                await self._look_for_drops(store)
-                if self.stream is not None and self._unsaved:
-                    await asyncio.wait([self.stream])  # and so must be what is to be stored again
-                await self._before(store, end, report)
-                try:
-                    manifest = await self._in_pause(store, name, end, shown, report)
-                except BaseException:
-                    if not machine._closing:
-                        self._hold(False)
-                    self._go_on()
-                    raise
-            if self.seeded:
-                self.seeded = False
-                await store.drop_record(seed.KIND, machine.image)
-            self._garbage += self.written
-            if self._garbage > GARBAGE_BYTES:
-                self._garbage = 0
-                await store.collect()
-            return manifest
+            try:
+                return await self._take(store, name, end, report)
+            except BaseException:
+                # Also when all is stored and what follows fails, or is cut short: then it does not fall asleep.
+                if not machine._closing:
+                    self._hold(False)
+                self._go_on()
+                raise
+
+    async def _take(self, store: Store, name: str, end: bool, report: Report | None) -> Manifest:
+        self.written = 0
+        shown = await self._terminal()
+        async with saving(store):
+            if self.stream is not None and self._unsaved:
+                await asyncio.wait([self.stream])  # what comes from a file must be here to be stored, if it is not by then
+            await self._look_for_drops(store)
+            if self.stream is not None and self._unsaved:
+                await asyncio.wait([self.stream])  # and so must be what is to be stored again
+            await self._before(store, end, report)
+            manifest = await self._in_pause(store, name, end, shown, report)
+        if self.seeded:
+            self.seeded = False
+            await store.drop_record(seed.KIND, self._machine.image)
+        self._garbage += self.written
+        if self._garbage > GARBAGE_BYTES:
+            self._garbage = 0
+            await store.collect()
+        return manifest
 
     async def _look_for_drops(self, store: Store) -> None:
         """What an earlier snapshot stored is not stored again; but somebody may

@@ -111,7 +111,22 @@ async def wake(
     machine.name = None if fork else manifest.name
     restored(machine._saver, manifest, fork=fork, stored=not pack)
     machine._locked = not fork
+    try:
+        await _shown_running(kind, place, machine, manifest, show, note)
+    except BaseException as error:
+        await machine._abandon(error)
+        raise
+    machine._saver.asleep_seconds = time.time() - manifest.time
+    machine._spawn(_set_clock(machine))
+    return machine
+
+
+async def _shown_running(
+    kind: type[Machine], place: Platform, machine: Machine, manifest: Manifest, show: bool, note: str
+) -> None:
     if show:
+        if kind.shown is not None:  # another boot or wake may have been as far as this meanwhile
+            await put_away(kind.shown)
         kind.shown = machine
         # Shown again, not printed again: what asks the terminal something gets no answer now.
         place.emit("console", {"data": b"\x1bc" + machine.console.transcript.replay(), "quiet": True})
@@ -120,9 +135,6 @@ async def wake(
     if note:
         machine._show(f"{note}\r\n".encode())
     await machine._wake_up(paused=manifest.paused)
-    machine._saver.asleep_seconds = time.time() - manifest.time
-    machine._spawn(_set_clock(machine))
-    return machine
 
 
 async def adopt(kind: type[Machine], place: Platform, early: Early) -> Machine | None:
