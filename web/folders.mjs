@@ -50,6 +50,8 @@ class OpenFile {
     this.access = null;
     /** @type {any} */
     this.writer = null;
+    /** Milliseconds since 1970 of what was written here and is not on the disk yet. @type {number | undefined} */
+    this.written = undefined;
   }
 
   /** Asks for fast access, which a picked folder does not have. */
@@ -69,10 +71,11 @@ class OpenFile {
     return this.writer;
   }
 
-  async size() {
-    if (this.access) return this.access.getSize();
-    await this.flush();
-    return (await this.handle.getFile()).size;
+  /** @returns {Promise<{size: number, modified: number}>} */
+  async facts() {
+    if (this.writer) await this.flush();
+    const file = await this.handle.getFile(); // its size is known before what was written is on the disk
+    return { size: this.access ? this.access.getSize() : file.size, modified: this.written ?? file.lastModified };
   }
 
   /**
@@ -96,6 +99,7 @@ class OpenFile {
    * @param {Uint8Array} data
    */
   async write(offset, data) {
+    this.written = Date.now();
     const access = await this.#fast();
     if (access) {
       if (access.write(data, { at: offset }) !== data.length) throw new Refusal("ENOSPC");
@@ -110,6 +114,7 @@ class OpenFile {
 
   /** @param {number} size */
   async truncate(size) {
+    this.written = Date.now();
     const access = await this.#fast();
     if (access) access.truncate(size);
     else await (await this.#slowWriter()).truncate(size);
@@ -119,7 +124,7 @@ class OpenFile {
   async flush() {
     const { access, writer } = this;
     this.access = this.writer = null;
-    this.end = undefined;
+    this.end = this.written = undefined;
     if (access) {
       access.flush();
       access.close();
@@ -161,7 +166,7 @@ export class HandleFolder {
     if (!number) this.#numbers.set(path, (number = this.#next++));
     if (handle.kind === "directory") return { folder: true, size: 0, modified: 0, number };
     const open = this.#open.get(path);
-    if (open) return { folder: false, size: await open.size(), modified: Date.now(), number };
+    if (open) return { folder: false, ...(await open.facts()), number };
     const file = await handle.getFile();
     return { folder: false, size: file.size, modified: file.lastModified, number };
   }
@@ -247,11 +252,17 @@ export class HandleFolder {
     const [folder, name] = await this.#parent(to);
     if (handle.kind === "directory" && (await this.#exists(folder, name))) throw new Refusal("EEXIST");
     if (!(await moved(handle, folder, name))) {
-      await copy(handle, folder, name);
+      const replaces = await this.#exists(folder, name);
+      try {
+        await copy(handle, folder, name);
+      } catch (error) {
+        if (!replaces) await folder.removeEntry(name, { recursive: true }).catch(() => {}); // half of it, or none
+        throw error;
+      }
       const [before, old] = await this.#parent(from);
       await before.removeEntry(old, { recursive: true });
     }
-    this.#numbers.delete(from);
+    this.#renumber(from, to);
   }
 
   async space() {
@@ -263,6 +274,21 @@ export class HandleFolder {
   async #letGo(path) {
     for (const open of [...this.#open.keys()]) {
       if (open === path || open.startsWith(`${path}/`)) await this.flush(open);
+    }
+  }
+
+  /**
+   * What was moved is what it was, and all below it; what it took the place of is gone.
+   *
+   * @param {string} from
+   * @param {string} to
+   */
+  #renumber(from, to) {
+    this.#numbers.delete(to);
+    for (const [path, number] of [...this.#numbers]) {
+      if (path !== from && !path.startsWith(`${from}/`)) continue;
+      this.#numbers.delete(path);
+      this.#numbers.set(to + path.slice(from.length), number);
     }
   }
 

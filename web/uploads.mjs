@@ -29,7 +29,12 @@ export function takeDrops(element, page) {
     const files = [...(event.dataTransfer?.files ?? [])];
     void (async () => {
       const uploads = [];
-      for (const entry of entries) if (entry) uploads.push(...(await below(entry)));
+      try {
+        for (const entry of entries) if (entry) uploads.push(...(await below(entry)));
+      } catch (error) {
+        page.tell(/** @type {Error} */ (error)); // a file that can't be read, or has gone
+        return;
+      }
       // A script's drop has files without entries.
       if (!uploads.length) uploads.push(...files.map((file) => ({ path: file.name, file })));
       await uploadAll(page, uploads);

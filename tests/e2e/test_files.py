@@ -132,3 +132,24 @@ from hartwell import files
 (await files.Files(files.shared(), None).read('saved/notes/one')).decode()""")
     assert text == "kept"
     other.page.close()
+
+
+@pytest.mark.parametrize("folder", ["saved", "picked"])
+def test_a_file_stays_itself_while_it_is_read_and_after_it_is_moved(shared: Tab, folder: str) -> None:
+    """Its time of change is when somebody wrote to it, and a new name is no new file (inode)."""
+    if folder == "picked":
+        shared.page.evaluate(PICK, folder)
+        open_files(shared)
+        shared.page.get_by_label("The guest may change it").check()
+        shared.page.get_by_role("button", name="Share a folder").click()
+        shared.page.get_by_role("button", name=f"{folder}/").wait_for()
+    run(shared, f"""cd /mnt/host/{folder}; mkdir -p a; printf one >a/f; sync; sleep 1.1
+        exec 3<a/f; head -c 1 <&3; stat -c %Y a/f >/tmp/times; sleep 1.1; stat -c %Y a/f >>/tmp/times; exec 3<&-
+        stat -c %i a/f >/tmp/numbers; mv a/f a/g; stat -c %i a/g >>/tmp/numbers
+        stat -c %i a/g >>/tmp/numbers; mv a b; stat -c %i b/g >>/tmp/numbers
+        printf two >b/h; stat -c %i b/h >>/tmp/numbers; mv b/h b/g; stat -c %i b/g >>/tmp/numbers; cat b/g >/tmp/text""")
+    assert len(set(run(shared, "cat /tmp/times").split())) == 1
+    first, moved, again, inside, second, replaced = run(shared, "cat /tmp/numbers").split()
+    assert first == moved == again == inside
+    assert second == replaced != first
+    assert run(shared, "cat /tmp/text") == "two"
