@@ -70,7 +70,7 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     tab.run("(i=0; while sleep 0.1; do i=$((i+1)); echo $i; done | while read n; do echo $n >> /tmp/got; done) >&- 2>&- &")
     busy = tab.run("for hart in 0 1; do (while :; do :; done) > /dev/null 2>&1 & echo $!; done").split()
     tab.type("vi /tmp/text\n")
-    tab.page.wait_for_timeout(1500)
+    tab.wait_for_screen("\n- /tmp/text")  # its last line, before it takes commands
     tab.type("iunsaved words")
     tab.wait_for_screen("unsaved words")
     before = _count(tab)
@@ -86,10 +86,12 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     assert "unsaved words" in tab.wait_for_screen("unsaved words")
     first = _count(tab)
     assert first >= before
-    tab.page.wait_for_timeout(1000)
-    assert _count(tab) > first
+    for _ in range(100):
+        if (later := _count(tab)) > first:
+            break
+    assert later > first
     tab.page.keyboard.press("Escape")
-    tab.page.wait_for_timeout(1000)  # for vi, the begin of a key's name otherwise
+    tab.wait_for_screen("\n- /tmp/text")  # what is typed before would be the rest of a key's name for vi
     tab.type(":wq\n")
     tab.expect(PROMPT)
     assert tab.run("cat /tmp/text") == "unsaved words\n"
@@ -224,7 +226,7 @@ def test_two_tabs_never_run_one_machine(launch: Launch, server: str) -> None:
     with pytest.raises(PythonError, match="another machine sleeps as 'desk'"):
         two.python("await machine.checkpoint('desk')")
     one.page.close()
-    two.page.wait_for_timeout(500)
+    two.python("import asyncio\nwhile await Machine.in_use('desk'): await asyncio.sleep(0.1)")
     two.python("await Machine.wake('desk', show=False, platform=None)\nNone")
     assert two.errors == []
 
@@ -248,8 +250,11 @@ def test_moves_to_another_tab_while_it_runs(launch: Launch, server: str) -> None
     assert "typed-41" in two.wait_for_screen("typed-41")
     assert _count(two) >= before
     assert two.python("0 < machine._saver.asleep_seconds < 60") is True
-    two.page.wait_for_timeout(500)
-    assert _count(two) > before
+    now = _count(two)
+    for _ in range(100):
+        if (later := _count(two)) > now:
+            break
+    assert later > now
     # And back, by name.
     one.python("machine = await Machine.wake('desk', move=True)")
     two.wait_for_state("asleep")
