@@ -5,7 +5,8 @@
  * it writes its number into a slot of `wanted` and waits for absent_pages to
  * change (cpu/machine/snapshot.c).  Here the slots are looked at before every batch:
  * what somebody waits for comes first, then what was touched first the last
- * time, then the rest; so a batch is small, and nobody waits for more than one.
+ * time, then the rest.  From the store batches are under way side by side: one reads
+ * while another is unpacked, and what is waited for meanwhile waits for neither.
  */
 
 import { waitAsync } from "../wait.mjs";
@@ -28,9 +29,10 @@ import { CHUNK, DIGEST, hex } from "./store.mjs";
  */
 
 const PAGE = 4096;
-const BEHIND = 16; // chunks of a batch that nobody waits for yet
-const FEW = 4; // the same while somebody waited a moment ago, and soon will again
-const MOMENT_MS = 50;
+const BEHIND = 16; // chunks of a batch that nobody waits for yet, from afar
+const AHEAD = 8; // the same from the store
+const AHEAD_LANES = 2; // that bring those
+const LOOK_MS = 100; // nobody tells a lane that the others have brought the rest
 
 /**
  * @param {import("./keeper.mjs").Keeper} keeper
@@ -72,26 +74,17 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
 
   const begun = performance.now();
   const hurried = new Set(order).size;
-  let waited = begun - MOMENT_MS;
-  while (left.size) {
-    const requests = Atomics.load(words, places.requests >> 2);
-    const batch = waitedFor();
-    touched.push(...batch);
-    const now = performance.now();
-    if (batch.length) waited = now;
-    const idle = begun + (hurried && next >= hurried ? Math.max(places.learnMs, places.restMs) : places.learnMs) - now;
-    if (!batch.length && idle > 0) {
-      await waitAsync(words, places.requests >> 2, requests, idle);
-      continue;
+
+  /** What nobody waits for yet, to make `batch` so long. @param {number[]} batch @param {number} count */
+  function fill(batch, count) {
+    while (batch.length < count && next < queue.length) {
+      const chunk = queue[next++];
+      if (left.has(chunk) && !batch.includes(chunk)) batch.push(chunk);
     }
-    // From afar a request costs as much as a dozen chunks: what comes next comes along.
-    if (!batch.length || source.far) {
-      const behind = !source.far && now - waited < MOMENT_MS ? FEW : BEHIND;
-      while (batch.length < behind && next < queue.length) {
-        const chunk = queue[next++];
-        if (left.has(chunk) && !batch.includes(chunk)) batch.push(chunk);
-      }
-    }
+  }
+
+  /** @param {number[]} batch of those that are left */
+  async function bring(batch) {
     const names = new Uint8Array(DIGEST * batch.length);
     const list = batch.map((chunk, i) => {
       const at = /** @type {number} */ (left.get(chunk)) * DIGEST;
@@ -99,18 +92,45 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
       left.delete(chunk);
       return { offset: places.ram + chunk * CHUNK, count: Math.min(CHUNK, places.ramBytes - chunk * CHUNK) };
     });
-    try {
-      await keeper.load(memory, names, list, source, (_, i, frame) => {
-        here(batch[i]);
-        if (frame) seed?.add(hex(names.subarray(DIGEST * i, DIGEST * (i + 1))), frame);
-      });
-    } catch (error) {
-      // Who waits must not wait for ever, Python's thread least of all, which is to say what went wrong.
-      Atomics.store(words, places.control >> 2, places.stop);
-      Atomics.notify(words, places.absent >> 2);
-      throw error;
-    }
-    if (idle <= 0) seed?.put(); // before that others have work to do
+    await keeper.load(memory, names, list, source, (_, i, frame) => {
+      here(batch[i]);
+      if (frame) seed?.add(hex(names.subarray(DIGEST * i, DIGEST * (i + 1))), frame);
+    });
   }
+
+  /** Milliseconds for which only what is waited for comes. */
+  function idle() {
+    const quiet = hurried && next >= hurried ? Math.max(places.learnMs, places.restMs) : places.learnMs;
+    return Math.max(0, begun + quiet - performance.now());
+  }
+
+  /** @param {number} ahead chunks of a batch that nobody waits for; 0: brings what is waited for and nothing else */
+  async function lane(ahead) {
+    while (left.size) {
+      const requests = Atomics.load(words, places.requests >> 2);
+      const batch = waitedFor();
+      touched.push(...batch);
+      const pause = ahead ? idle() : Number.POSITIVE_INFINITY;
+      if (!batch.length && pause > 0) {
+        await waitAsync(words, places.requests >> 2, requests, Math.min(pause, LOOK_MS));
+        continue;
+      }
+      // From afar a request costs as much as a dozen chunks: what comes next comes along.
+      if (ahead && (!batch.length || source.far)) fill(batch, ahead);
+      if (batch.length) await bring(batch);
+      if (pause <= 0) seed?.put(); // before that others have work to do
+    }
+  }
+
+  const lanes = source.far ? [BEHIND] : [0, ...Array(AHEAD_LANES).fill(AHEAD)];
+  const ends = lanes.map((ahead) => lane(ahead).catch((error) => {
+    left.clear(); // the other lanes end
+    // Who waits must not wait for ever, Python's thread least of all, which is to say what went wrong.
+    Atomics.store(words, places.control >> 2, places.stop);
+    Atomics.notify(words, places.absent >> 2);
+    throw error;
+  }));
+  await Promise.allSettled(ends); // nothing is written to a memory that is given up
+  await Promise.all(ends);
   return touched;
 }

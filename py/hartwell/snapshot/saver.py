@@ -251,9 +251,10 @@ class Saver:
         flags = core.read(core.plan.values["chunk_dirty_offset"], -(-core.plan.ram_bytes // CHUNK))
         self._unsaved.update(index for index, flag in enumerate(flags) if flag & CONSTANTS["CHUNK_DIRTY"])
         # What was in use lately comes first on the next wake; a boot uses everything, which says nothing.
-        used = [index for index, flag in enumerate(flags) if flag & CONSTANTS["CHUNK_TOUCHED"]]
+        used = {index: None for index, flag in enumerate(flags) if flag & CONSTANTS["CHUNK_TOUCHED"]}
         if len(used) <= LATELY_CHUNKS:
-            self.first(used)
+            # In the order in which an earlier wake wanted them, as far as that is known.
+            self.first([*(index for index in self.order if index in used), *used])
 
     def keep(self) -> None:
         """All that came from a file, and nothing was saved of yet, is in the store by now."""
