@@ -13,6 +13,8 @@ import { EarlyDisks } from "./early-disks.mjs";
 import { CHUNK, DIGEST, hex, sha256 } from "./storage/store.mjs";
 
 const KIND = "snapshot";
+/** What a recipe may need of its reader beyond what the first readers did (py/hartwell/snapshot/recipe.py has the same). */
+const KNOWN = ["disks"];
 const HEAD = /^hartwell-snapshot 1 ([0-9a-f]{64})\n/;
 /** The guest, Python's start and the page have the processors to themselves for so long. */
 const REST_MS = 1500;
@@ -115,6 +117,9 @@ async function read(store, name) {
   return manifest && { text, manifest };
 }
 
+/** Of the version that it is good for. @param {any} recipe @returns {number | undefined} */
+const layoutOf = (recipe) => recipe?.digest ?? recipe?.layout;
+
 /**
  * @param {string} text
  * @returns {Promise<any>} a manifest that this way can wake, else null
@@ -125,7 +130,9 @@ async function parse(text) {
   const body = text.slice(head[0].length);
   if (hex(await sha256(new TextEncoder().encode(body))) !== head[1]) return null;
   const manifest = JSON.parse(body);
-  return manifest.recipe?.layout === undefined || manifest.machine.paused ? null : manifest;
+  const { needs = [] } = manifest.recipe ?? {};
+  const known = needs.every((/** @type {string} */ need) => KNOWN.includes(need));
+  return layoutOf(manifest.recipe) === undefined || !known || manifest.machine.paused ? null : manifest;
 }
 
 /**
@@ -143,7 +150,7 @@ async function wake({ store, address, cpu, spawn, translations, terminal, show, 
   const taken = disks.take();
   taken.catch(() => {}); // heard of below
   try {
-    if (core.call("layout_digest") !== recipe.layout) throw new Error("it was saved by another version");
+    if (core.call("layout_digest") !== layoutOf(recipe)) throw new Error("it was saved by another version");
     core.prepareHarts();
     put(core, recipe.state); // machine_init looks at the plan in it
     core.call("machine_init");

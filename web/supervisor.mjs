@@ -8,15 +8,15 @@
 import { ByteBlob, countingFetches, download } from "./blob.mjs";
 import { createCore } from "./core.mjs";
 import { wakeEarly } from "./early.mjs";
-import { bridge } from "./gdb-bridge.mjs";
-import { HandleFolder, savedFolder } from "./folders.mjs";
 import { startNetwork } from "./network/start.mjs";
-import { request } from "./network/request.mjs";
-import { startPython } from "./python.mjs";
-import { browserStore } from "./snapshot-store.mjs";
 import { StorageClient } from "./storage/client.mjs";
 import { Translations } from "./translations.mjs";
-import { Wheels } from "./wheels.mjs";
+// What those import: a round of requests earlier.  What only Python needs comes when the wake has begun.
+import "./early-disks.mjs";
+import "./exports.mjs";
+import "./instance.mjs";
+import "./storage/store.mjs";
+import "./wait.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
@@ -125,24 +125,49 @@ const translations = new Translations(loadCpu, readStatic);
 /** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
 const asked = [];
 
+/** The storage's worker, which the page starts beside this one: its port, or why there is none. */
+const storage = {
+  begun: false,
+  got: (/** @type {MessagePort} */ _) => {},
+  listen: (/** @type {any} */ _) => {},
+};
+
+/** @param {any} message of the page's */
+function hearStorage({ port, failed }) {
+  if (port) storage.got(port);
+  else storage.listen({ type: "failed", message: failed });
+}
+
+/** @type {(listen: (message: any) => void) => import("./core.mjs").Thread} */
+function spawnStorage(listen) {
+  if (storage.begun) return spawnWorker("storage/worker.mjs", listen, "storage"); // the page's has failed
+  storage.begun = true;
+  storage.listen = listen;
+  /** @type {Promise<MessagePort>} */
+  const got = new Promise((resolve) => (storage.got = resolve));
+  void got.then((port) => (port.onmessage = ({ data }) => listen(data)));
+  return { post: (message, transfer = []) => void got.then((port) => port.postMessage(message, transfer)), terminate: () => {} };
+}
+
 /** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
 const host = {
   name: "browser",
-  store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: CODE.href }),
+  store: new StorageClient(spawnStorage, { statics: CODE.href }),
   /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
   create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations.of(image)),
   /** A machine is about to be made. @param {number} harts */
   expectHarts: startSpare,
   /** Where serve.py has Debian's archive. */
   mirror: new URL("mirror/", SITE).href,
-  request,
+  /** @type {typeof import("./network/request.mjs").request} */
+  request: async (...asked) => (await import("./network/request.mjs")).request(...asked),
   /** Where serve.py's relay to the internet is. */
   relay: new URL("ws/network", SITE).href.replace(/^http/, "ws"),
   /** @param {any} core @param {string} json @param {(json: string, frame: Uint8Array) => void} heard */
   network: (core, json, heard) =>
     startNetwork((listen) => spawnWorker("network/worker.mjs", listen, "network"), core.module, core, json, heard),
   /** @type {(port: number, connect: any) => Promise<number>} gdb's port, by way of serve.py */
-  gdb: (port, connect) => bridge(new URL("ws/gdb", SITE), port, connect),
+  gdb: async (port, connect) => (await import("./gdb-bridge.mjs")).bridge(new URL("ws/gdb", SITE), port, connect),
   /** @param {string} source a name below static/, or a URL */
   fetch: async (source) => {
     const url = /^[a-z]+:\/\//i.test(source) ? new URL(source) : new URL(source, STATIC);
@@ -232,9 +257,8 @@ async function wakeMeanwhile() {
 /** Until Python is up. @param {MessageEvent} event */
 self.onmessage = ({ data }) => {
   if (data.type === "handed") handed(data);
+  else if (data.type === "storage") hearStorage(data);
 };
-
-const wheels = new Wheels(new URL("wheels/", CODE), (name) => need(`wheels/${name}`, name, () => {}));
 
 async function start() {
   const indexURL = new URL("pyodide/", CODE).href;
@@ -243,11 +267,15 @@ async function start() {
   loadCpu().catch(() => {}); // who makes a machine hears of it
   startSpare(SPARE_HARTS);
   if (location.search === "?arrive") woken = wakeMeanwhile();
-  const folder = savedFolder();
   const ahead = () => (likeNode ? need("python.heap", "Python’s snapshot") : Promise.resolve(null));
-  const early = browserStore.empty().then((empty) => (empty ? ahead() : undefined));
+  const keeps = import("./snapshot-store.mjs");
+  const early = keeps.then(({ browserStore }) => browserStore.empty()).then((empty) => (empty ? ahead() : undefined));
   early.catch(() => {}); // a normal start does without
-  const [{ loadPyodide, version }, parts] = await Promise.all([import(`${indexURL}pyodide.mjs`), wheels.list()]);
+  const [{ loadPyodide, version }, { startPython }, { browserStore }, { HandleFolder, savedFolder }, { Wheels }] =
+    await Promise.all([import(`${indexURL}pyodide.mjs`), import("./python.mjs"), keeps, import("./folders.mjs"), import("./wheels.mjs")]);
+  const folder = savedFolder();
+  const wheels = new Wheels(new URL("wheels/", CODE), (name) => need(`wheels/${name}`, name, () => {}));
+  const parts = await wheels.list();
   const began = performance.now();
   const { pyodide, how, saved } = await startPython({
     loadPyodide: async (options) => {
@@ -280,6 +308,8 @@ async function start() {
     const { type, id } = message;
     if (type === "handed") {
       handed(message);
+    } else if (type === "storage") {
+      hearStorage(message);
     } else if (type === "input") {
       write(message.data);
     } else if (type === "resize") {

@@ -178,6 +178,10 @@ def test_a_recipe_says_what_restoring_writes() -> None:
     assert disks[0] is None and disks[1] is not None and disks[1]["durable"] == field("Machine.disk.durable", 1).offset
     whole = {"layout": layout_digest(), **numbers, "disks": disks}
     assert recipe.fits(whole, numbers, [kept, served])
+    needs = {"digest": layout_digest(), **numbers, "disks": disks, "needs": ["disks"]}
+    assert recipe.fits(needs, numbers, [kept, served])
+    assert not recipe.fits({**needs, "needs": ["disks", "more"]}, numbers, [kept, served])
+    assert not recipe.fits({**needs, "digest": layout_digest() ^ 1}, numbers, [kept, served])
     assert not recipe.fits(whole, numbers, [kept, served.at(2 << 20)]), "its cache would lie elsewhere"
     assert not recipe.fits(whole, numbers, []) and not recipe.fits(whole, numbers, [served, kept])
 

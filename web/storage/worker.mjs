@@ -5,16 +5,16 @@
  * First {type: "open", statics, folder}: where static/ is, and in Node where
  * files go.  Then {id, operation, ...} answered by {id, value} or
  * {id, error: {name, message}}; on the way {id, event, ...}.  client.mjs is
- * the other end and documents each operation.
+ * the other end and documents each operation.  {type: "connect", port} before all of
+ * that: it comes and goes there.
+ *
+ * What a wake from the store does not need is imported when it is asked for.
  */
 
 import { letGo } from "../blob.mjs";
 import { listen, post } from "../port.mjs";
-import { Disks } from "./disks.mjs";
-import { blobSink, compactDisk, exportDisk, exportRunning, growDisk } from "./export.mjs";
+import { indexedDbStore } from "./indexeddb.mjs";
 import { Keeper, capture, pieces } from "./keeper.mjs";
-import { importPack, openPack, readBlob, readUrl, writePack } from "./pack.mjs";
-import { Seed } from "./seed.mjs";
 import { CHUNK } from "./store.mjs";
 import { stream } from "./stream.mjs";
 import { Zstd } from "./zstd.mjs";
@@ -32,7 +32,7 @@ async function read(url) {
 /** @param {{statics: string, folder: string}} place */
 async function openKeeper({ statics, folder }) {
   const opening = inBrowser
-    ? import("./indexeddb.mjs").then(({ indexedDbStore }) => indexedDbStore())
+    ? indexedDbStore()
     : import("../node/files.mjs").then(({ fileStore }) => fileStore(folder));
   const [store, zstd] = await Promise.all([opening, Zstd.open(new URL("zstd/", statics), read, CHUNK)]);
   return new Keeper(store, zstd);
@@ -42,7 +42,7 @@ async function openKeeper({ statics, folder }) {
 let opened;
 /** @type {Map<string, () => void>} */
 const locks = new Map();
-/** Of machines that run, by the number that openDisks gave. @type {Map<number, Disks>} */
+/** Of machines that run, by the number that openDisks gave. @type {Map<number, import("./disks.mjs").Disks>} */
 const machines = new Map();
 let nextMachine = 1;
 /** Saves that have begun and whose record is still to come. @type {Map<number, () => void>} */
@@ -80,6 +80,7 @@ const isUrl = (file) => /^https?:/.test(file);
 
 /** @param {string | Blob} file a URL, a path in Node, or a file that a person chose */
 async function reader(file) {
+  const { readBlob, readUrl } = await import("./pack.mjs");
   if (typeof file !== "string") return readBlob(file);
   if (inBrowser || isUrl(file)) return readUrl(file);
   return (await import("../node/files.mjs")).readFileAt(file);
@@ -104,21 +105,23 @@ const operations = {
   },
   async stream(keeper, message) {
     const { pack, seed: image } = message;
-    const seed = image ? new Seed(keeper.store, image, packOf(pack)) : null;
+    const seed = image ? new (await import("./seed.mjs")).Seed(keeper.store, image, packOf(pack)) : null;
     const touched = await stream(keeper, sourceOf(keeper, pack), message, seed);
     return { touched, kept: seed !== null && (await seed.end()) };
   },
   openPack: async (_, { file }) => {
     const [name, far] = typeof file === "string" ? [file, inBrowser || isUrl(file)] : [file.name ?? "the file", false];
+    const { openPack } = await import("./pack.mjs");
     const pack = await openPack(await reader(file), name, far);
     packs.set(nextPack, pack);
     return { pack: nextPack++, text: pack.text };
   },
   closePack: async (_, { pack }) => void packs.delete(pack),
-  importPack: (keeper, { pack }, tell) =>
-    importPack(keeper, packOf(pack), (done, total) => tell("progress", { done, total })),
+  importPack: async (keeper, { pack }, tell) =>
+    (await import("./pack.mjs")).importPack(keeper, packOf(pack), (done, total) => tell("progress", { done, total })),
   exportPack: async ({ store }, { text, refs, file }, tell) => {
     const report = (/** @type {number} */ done, /** @type {number} */ total) => tell("progress", { done, total });
+    const { writePack } = await import("./pack.mjs");
     if (!file) {
       /** @type {Blob[]} A blob's bytes are the browser's to keep, on disk when they are many. */
       const parts = [];
@@ -150,6 +153,7 @@ const operations = {
   estimate: ({ store }) => store.estimate(),
   async openDisks(keeper, message) {
     const number = nextMachine++;
+    const { Disks } = await import("./disks.mjs");
     machines.set(number, await Disks.open(keeper, message, (pack) => sourceOf(keeper, pack)));
     return number;
   },
@@ -161,6 +165,7 @@ const operations = {
   },
   async exportDisk(keeper, { which, machine, index, format, file }, tell) {
     const report = (/** @type {number} */ done, /** @type {number} */ total) => tell("progress", { done, total });
+    const { blobSink, exportDisk, exportRunning } = await import("./export.mjs");
     const work = (/** @type {import("./export.mjs").Sink} */ sink) =>
       machine
         ? exportRunning(keeper, diskOf(machine, index), format, sink, report, () => tell("taken"))
@@ -173,8 +178,8 @@ const operations = {
     await work(sink);
     return sink.blob();
   },
-  compactDisk: (keeper, { which }) => compactDisk(keeper, which),
-  growDisk: (keeper, { which }) => growDisk(keeper, which),
+  compactDisk: async (keeper, { which }) => (await import("./export.mjs")).compactDisk(keeper, which),
+  growDisk: async (keeper, { which }) => (await import("./export.mjs")).growDisk(keeper, which),
   async closeDisks(_, { machine }) {
     await machines.get(machine)?.close();
     machines.delete(machine);
@@ -193,18 +198,29 @@ const operations = {
   },
 };
 
-listen(async (message) => {
+/**
+ * @param {any} message
+ * @param {(message: any) => void} answer
+ */
+async function serve(message, answer) {
   if (message.type === "open") {
     opened = openKeeper(message);
-    opened.catch(() => {}); // each operation says why
+    opened.then(() => import("./disks.mjs"), () => {}); // each operation says why
     return;
   }
   const { id, operation } = message;
   try {
-    const value = await operations[operation](await opened, message, (event, more) => post({ id, event, ...more }));
-    post({ id, value });
+    const value = await operations[operation](await opened, message, (event, more) => answer({ id, event, ...more }));
+    answer({ id, value });
   } catch (error) {
     const { name, message: text } = /** @type {Error} */ (error);
-    post({ id, error: { name, message: text } });
+    answer({ id, error: { name, message: text } });
   }
+}
+
+listen((message) => {
+  if (message.type !== "connect") return void serve(message, post);
+  /** @type {MessagePort} */
+  const port = message.port;
+  port.onmessage = ({ data }) => void serve(data, (answer) => port.postMessage(answer));
 });

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hartwell.machine import Machine
 
 CONSOLE_SLOT = 0
+KNOWN = frozenset({"disks"})
+"""What a recipe may need of its reader beyond what the first readers did (web/early.mjs has the same)."""
 
 
 def make(machine: Machine, fresh: Mapping[str, bytes], now: Mapping[str, bytes]) -> dict[str, Any]:
@@ -39,17 +41,22 @@ def make(machine: Machine, fresh: Mapping[str, bytes], now: Mapping[str, bytes])
     state = [
         [structures.base_of(name), base64.b64encode(structures.merged(fresh[name], name, now[name])).decode()] for name in now
     ]
+    disks = disk_places(machine.disks.plans)
+    # The first readers look for `layout` and for no needs: without it they leave the machine to Python.
+    fit = {"needs": ["disks"], "digest": layout_digest()} if disks else {"layout": layout_digest()}
     return {
-        **numbers, "layout": layout_digest(), "state": state, "ram": RAM_OFFSET, "rings": RING_BASE,
+        **numbers, **fit, "state": state, "ram": RAM_OFFSET, "rings": RING_BASE,
         "chunks": plan.values["chunk_dirty_offset"], "generation": field("Machine.snapshot.generation").offset,
         "console": _console(), "blob": plan.values["blob_offset"], "bell": field("Machine.disk_bell").offset,
-        "disks": disk_places(machine.disks.plans),
+        "disks": disks,
     }
 
 
 def fits(recipe: Mapping[str, Any], core_numbers: Mapping[str, Any] | None, disks: Sequence[DiskPlan]) -> bool:
     """Was it made by a Hartwell whose machines lie in memory as this one's do?"""
-    return core_numbers is not None and recipe.get("layout") == layout_digest() and all(
+    made_for = recipe.get("digest", recipe.get("layout"))
+    known = KNOWN.issuperset(recipe.get("needs", ()))
+    return core_numbers is not None and known and made_for == layout_digest() and all(
         recipe.get(name) == value for name, value in core_numbers.items()) and recipe.get("disks", []) == disk_places(disks)
 
 
