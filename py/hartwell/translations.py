@@ -40,6 +40,7 @@ class _Made:
 
     record: bytes
     ranges: bytes
+    module: int
     body: bytes = b""
     hints: bytes = b""
 
@@ -47,10 +48,19 @@ class _Made:
 def collect(core: Core) -> bytes:
     """The module of all that is translated now; b"" when that is nothing.
 
-    The machine may run: what another hart is about to register is left out.
+    The machine may run: what another hart is about to register is left out, and
+    where a segment was given up meanwhile all is read again.
     """
-    regions = _regions(core)
-    head = _functions(core, regions)
+    while True:
+        epoch = _words(core, "jit.epoch")
+        regions = _regions(core)
+        try:
+            head = _functions(core, regions)
+        except (ValueError, IndexError):
+            if _words(core, "jit.epoch") == epoch:
+                raise
+        if _words(core, "jit.epoch") == epoch:
+            break
     made = [one for one in regions.values() if one.body][:JIT_AHEAD_REGIONS]
     room = JIT_AHEAD_BYTES - _FIRSTS - LAYOUT["JitAheadHead"].size
     while made and sum(len(one.record) + len(one.ranges) for one in made) > room:
@@ -98,19 +108,21 @@ def _regions(core: Core) -> dict[int, _Made]:
             page = struct.unpack_from("<I", data, at + fields["page"].offset + number * fields["page"].size)[0]
             touched |= (page != _NO_PAGE) << number
         record = struct.pack("<8sIHHHHHH", code_hash, 0, range_count, insns, entry, touched, 0, 0)
-        found[slot] = _Made(record, core.read(ranges, 4 * range_count))
+        found[slot] = _Made(record, core.read(ranges, 4 * range_count), module)
     return found
 
 
 def _functions(core: Core, regions: dict[int, _Made]) -> dict[int, bytes]:
-    """Gives each region its function; sections of a module that are the same in all."""
+    """Gives each region its function; sections of a module that are the same in all.
+
+    Of modules that no region names the table may still have what they were before
+    their segment was given up (next_segment of cpu/jit/registry.c).
+    """
     size = LAYOUT["JitModule"].size
     data = core.read(_words(core, "jit_modules_offset"), JIT_MODULES * size)
     head: dict[int, bytes] = {}
-    for at in range(0, len(data), size):
-        code, count, first, slots = struct.unpack_from("<IIII", data, at)
-        if not any(slot in regions for slot in range(first, first + slots)):
-            continue
+    for number in sorted({one.module for one in regions.values()}):
+        code, count, first, _ = struct.unpack_from("<IIII", data, number * size)
         module = core.read(code, count)
         hints: dict[int, bytes] = {}
         for kind, body in sections(module):

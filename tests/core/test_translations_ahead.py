@@ -54,6 +54,20 @@ def made(text: str, base: int = wild.BASE, turns: int = 4) -> bytes:
     return module
 
 
+def test_modules_that_were_given_up_are_not_read() -> None:
+    """Their entries stay in the table, and their code has become another's."""
+    core = run(CALLS.format(place="", what="nop"), wild.BASE, ONCE)
+    expected = translations.collect(core)
+    assert expected
+    size, modules = LAYOUT["JitModule"].size, get(core, "Machine.jit_modules_offset")
+    first = struct.unpack("<IIII", core.read(modules, 16))[2]
+    unused = modules + get(core, "Machine.jit.segment_modules") * size
+    assert core.read(unused, 16) == bytes(16)
+    core.write(unused, struct.pack("<IIII", core.plan.values["jit_code_offset"] + 77, 500, first, 100))
+    assert translations.collect(core) == expected
+    core.terminate()
+
+
 def taken(core: WasmtimeCore) -> tuple[int, int]:
     """Regions from the table, and such as were made here."""
     return get(core, "Machine.jit.stat_ahead"), get(core, "Machine.jit.stat_regions")
