@@ -147,6 +147,7 @@ EXPORT void machine_woken(void)
         h->state = h->hsm_state == 1 ? HART_OFF : HART_RUNNING;
         atomic_set(&h->attention, ATTENTION_INTERRUPT | ATTENTION_CONTROL);
     }
+    virtio_woken();
     m->running_harts = 0;
     m->stop_reason = STOP_NONE;
     m->exit_code = 0;

@@ -64,6 +64,22 @@ void virtio_mmio_reset(void)
     }
 }
 
+/* A snapshot may come from anywhere: what the rest here relies on is so again. */
+void virtio_woken(void)
+{
+    for (uint32_t slot = 0; slot < MAX_VIRTIO; slot++) {
+        struct Virtio *v = &MACHINE->virtio[slot];
+        v->irq = slot_irq(slot);
+        if (v->queue_count > VIRTIO_QUEUES)
+            v->queue_count = VIRTIO_QUEUES;
+        if (v->config_size > sizeof v->config)
+            v->config_size = sizeof v->config;
+        for (uint32_t queue = 0; queue < VIRTIO_QUEUES; queue++)
+            if (v->queue[queue].ready && !queue_valid(&v->queue[queue], v->queue_max))
+                v->queue[queue].ready = 0;
+    }
+}
+
 static uint32_t window(uint64_t features, uint32_t select)
 {
     return select == 0 ? (uint32_t)features : select == 1 ? (uint32_t)(features >> 32) : 0;

@@ -10,6 +10,7 @@ enum { STATUS_DRIVER_OK = 4, STATUS_FEATURES_OK = 8, STATUS_NEEDS_RESET = 64 };
 bool virtio_mmio_read(uint32_t offset, uint32_t size, uint64_t *value);
 bool virtio_mmio_write(uint32_t offset, uint32_t size, uint64_t value);
 void virtio_mmio_reset(void);
+void virtio_woken(void);
 
 /* Raises bits of InterruptStatus: 1 used buffer, 2 config changed.  With the
  * slot's lock held. */

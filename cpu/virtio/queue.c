@@ -4,7 +4,7 @@
 #include "mmu/mmu.h"
 
 enum { DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4, DESC_BYTES = 16 };
-enum { NO_INTERRUPT = 1 };
+enum { NO_INTERRUPT = 1, QUEUE_LONGEST = 32768 /* 2.7 */ };
 
 struct Descriptor {
     uint64_t address;
@@ -12,15 +12,21 @@ struct Descriptor {
     uint16_t flags, next;
 };
 
-bool queue_valid(const struct Virtqueue *q, uint32_t max)
+static bool in_ram(uint64_t pa, uint64_t bytes)
 {
-    uint32_t n = q->num;
-    if (n == 0 || n > max || n & (n - 1) || q->desc % 16 || q->avail % 2 || q->used % 4)
-        return false;
-    return ram_at(q->desc, DESC_BYTES * n) && ram_at(q->avail, 6 + 2 * n) && ram_at(q->used, 6 + 8 * n);
+    uint64_t at = pa - RAM_BASE, size = MACHINE->ram_bytes;
+    return at < size && bytes <= size - at;
 }
 
-/* The ring's parts were checked when the queue became ready. */
+bool queue_valid(const struct Virtqueue *q, uint32_t max)
+{
+    uint64_t n = q->num;
+    if (n == 0 || n > max || n > QUEUE_LONGEST || n & (n - 1) || q->desc % 16 || q->avail % 2 || q->used % 4)
+        return false;
+    return in_ram(q->desc, DESC_BYTES * n) && in_ram(q->avail, 6 + 2 * n) && in_ram(q->used, 6 + 8 * n);
+}
+
+/* The ring's parts were checked when the queue became ready, or the machine woke. */
 static uint16_t *avail(const struct Virtqueue *q) { return (uint16_t *)(void *)ram_at(q->avail, 6 + 2 * q->num); }
 static uint16_t *used(const struct Virtqueue *q) { return (uint16_t *)(void *)ram_at(q->used, 6 + 8 * q->num); }
 

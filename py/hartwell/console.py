@@ -18,6 +18,7 @@ from typing import Any
 from hartwell.devices.console import UartConsole, VirtioConsole
 from hartwell.errors import ConsoleTimeout, MachineStopped
 from hartwell.history.taps import Tap, VirtioTap
+from hartwell.snapshot.manifest import MOST_CELLS
 from hartwell.snapshot.transcript import Transcript
 
 HISTORY = 1 << 20  # characters kept for expect() and text()
@@ -93,7 +94,7 @@ class Console:
 
     def resize(self, cols: int, rows: int) -> None:
         """The terminal's size in characters; the guest is told."""
-        self.cols, self.rows = max(1, min(cols, 0xFFFF)), max(1, min(rows, 0xFFFF))
+        self.cols, self.rows = max(1, min(cols, MOST_CELLS)), max(1, min(rows, MOST_CELLS))
         if self._virtio:
             self._virtio.resize(self.cols, self.rows)
 

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path as HostPath
 from typing import Any, TypeVar
 
-from hartwell.errors import BadPath, NotSupported
+from hartwell.errors import BadConfiguration, BadPath, NotSupported
 from hartwell.ninep.backend import O_CREAT, O_RDWR, O_TRUNC, Attributes, Folder, Path
 from hartwell.ninep.errno import Refused
 from hartwell.ninep.folder import OsFolder
@@ -59,7 +59,11 @@ def make_share(share: str | HostPath | Folder | None) -> Mounts | None:
         return None if share is None else shared()
     if isinstance(share, (str, HostPath)):
         text = str(share)
+        if not text.removesuffix(":ro"):
+            raise BadConfiguration("share: an empty path; None shares nothing")
         return Mounts(OsFolder(text.removesuffix(":ro"), writable=not text.endswith(":ro")))
+    if not callable(getattr(share, "stat", None)):
+        raise BadConfiguration(f"share: {share!r} is no path, and no Folder")
     return share if isinstance(share, Mounts) else Mounts(share)
 
 

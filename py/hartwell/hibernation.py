@@ -31,7 +31,7 @@ from hartwell.machine_disks import sweep
 from hartwell.platform import Core, Platform
 from hartwell.platform.store import Room, Store, saving
 from hartwell.snapshot import seed as seeds
-from hartwell.snapshot.manifest import NAME_LENGTH, parse
+from hartwell.snapshot.manifest import NAME_LENGTH, Manifest, parse
 from hartwell.snapshot.saver import KIND
 from hartwell.snapshot.wake import adopt as adopt_early
 from hartwell.snapshot.wake import lock_name, need_store, prepare, put_away, read_manifest, wake
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 SPARE_BYTES = 16 << 20  # left free for the manifest and for others
 SUFFIX = ".hartwell"
+TRAVELS = frozenset({"image", "append", "network"})  # of Machine.boot's arguments: paths and addresses do not
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ async def _woken(
     pack = 0
     if str(name).endswith(SUFFIX):
         pack, text = await store.open_pack(name)
-        manifest = parse(text, str(name))
+        manifest = _travelled(parse(text, str(name)))
         fork = True  # a file belongs to nobody
     else:
         manifest = await read_manifest(store, str(name))
@@ -194,6 +195,12 @@ async def _woken(
             else:
                 place.emit("state", {"state": "stopped"})
         raise
+
+
+def _travelled(manifest: Manifest) -> Manifest:
+    """From a file, which may not say what of this computer a guest that starts again gets into its memory."""
+    manifest.options = {name: value for name, value in manifest.options.items() if name in TRAVELS}
+    return manifest
 
 
 async def snapshots(place: Platform | None = None) -> list[Snapshot]:
@@ -290,7 +297,7 @@ async def import_snapshot(file: Any, name: str | None = None, place: Platform | 
     store = need_store(place)
     pack, text = await store.open_pack(file)
     try:
-        manifest = parse(text, "the file")
+        manifest = _travelled(parse(text, "the file"))
         for disk in manifest.disks:
             if disk.get("kind") == "raw":  # a file may not say which of this computer's files a guest shall read
                 raise BadConfiguration(

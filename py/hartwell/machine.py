@@ -136,6 +136,7 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
         if show and (before is None or not before.alive):
             place.emit("state", {"state": "loading", "image": image or ""})
         try:
+            jit_threshold(jit)
             links = Links(place, share=share, network=network)
             request = await make_request(
                 place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,

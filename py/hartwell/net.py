@@ -40,7 +40,9 @@ class Segment:
 
 def parse_segments(network: str | Sequence[str] | None) -> list[Segment]:
     """One for each card; none for None and "none".  BadConfiguration names what is not known."""
-    words = [] if network in (None, "none") else [network] if isinstance(network, str) else list(network)
+    if not isinstance(network, (str, list, tuple, type(None))) or any(not isinstance(word, str) for word in network or ()):
+        raise BadConfiguration(f"network: {network!r}; a word, or a list of them, is expected")
+    words = [] if network is None or network == "none" else [network] if isinstance(network, str) else list(network)
     if len(words) > NET_CARDS:
         raise BadConfiguration(f"network: {len(words)} cards asked for, a machine has at most {NET_CARDS}")
     return [_parse(word) for word in words]

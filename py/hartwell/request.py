@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hartwell.disks import Disk, DiskPlan, plan_disk
 from hartwell.elf import read_elf
 from hartwell.errors import BadConfiguration, HartwellError
 from hartwell.images import Image, load_image
+from hartwell.layout import MAX_DISKS
 from hartwell.memory_plan import MemoryPlan, plan_memory
 from hartwell.platform import Blob, Platform
 from hartwell.sizes import parse_size
@@ -78,6 +79,11 @@ async def make_request(
         if given:
             raise BadConfiguration(f"bare: a bare program has no {given[0]}; give one of the two")
     # What costs nothing to check comes before what is fetched.
+    if not isinstance(disks, (list, tuple)):
+        raise BadConfiguration(f"disks: {disks!r}; a list of images, or of hartwell.disks.Disk, is expected")
+    if overlay is not None and (not isinstance(overlay, str) or not overlay):
+        raise BadConfiguration(f"overlay: {overlay!r} is no name; None forgets what is written")
+    _append(None, append)
     wanted_harts, wanted_memory = _harts(harts), None if memory is None else _memory(memory)
     if wanted_memory is not None:
         plan_memory(wanted_memory, wanted_harts or 1)
@@ -88,7 +94,10 @@ async def make_request(
         wanted_harts = chosen.harts if chosen else 1
     if wanted_memory is None:
         wanted_memory = _memory(chosen.memory if chosen else "512M")
-    found = [await plan_disk(platform, *named) for named in _disks(chosen, disks, overlay)]
+    asked = _disks(chosen, disks, overlay)
+    if len(asked) > MAX_DISKS:
+        raise BadConfiguration(f"disks: {len(asked)}, with the image's own; a machine has at most {MAX_DISKS}")
+    found = [await plan_disk(platform, *named) for named in asked]
     plan = plan_memory(wanted_memory, wanted_harts, sum(disk.room for disk in found))
     if new:
         platform.expect_harts(plan.harts)
@@ -158,7 +167,7 @@ async def renew(request: Request, platform: Platform) -> None:
 
 def _disks(image: Image | None, disks: Sequence[DiskSource], overlay: str | None) -> list[tuple[Disk, str]]:
     """The image's own disk, then those asked for, each with a name for messages."""
-    all_disks = [Disk(**disk) if isinstance(disk, Mapping) else disk if isinstance(disk, Disk) else Disk(disk) for disk in disks]
+    all_disks = [_disk(disk) for disk in disks]
     named = [(disk, _called(disk.source, "disk") if disk.source is not None else "empty") for disk in all_disks]
     if image is None or image.disk is None:
         return named
@@ -167,9 +176,22 @@ def _disks(image: Image | None, disks: Sequence[DiskSource], overlay: str | None
     return [(own, image.name), *named]
 
 
+def _disk(given: DiskSource) -> Disk:
+    if isinstance(given, Mapping):
+        if unknown := sorted(str(name) for name in given.keys() - {field.name for field in fields(Disk)}):
+            raise BadConfiguration(f"disks: {unknown[0]!r} says nothing of a disk; see hartwell.disks.Disk")
+        given = Disk(**given)
+    disk = given if isinstance(given, Disk) else Disk(given)
+    if disk.overlay is not None and (not isinstance(disk.overlay, str) or not disk.overlay):
+        raise BadConfiguration(f"disks: overlay {disk.overlay!r} is no name; None forgets what is written")
+    return disk
+
+
 def _append(image: str | None, given: str | None) -> str:
-    if given is not None and "\0" in given:
-        raise BadConfiguration("append: the kernel's command line cannot hold a zero character")
+    if given is not None and not isinstance(given, str):
+        raise BadConfiguration(f"append: {given!r} is no text")
+    if given is not None and ("\0" in given or any("\ud800" <= letter <= "\udfff" for letter in given)):
+        raise BadConfiguration("append: the kernel's command line cannot hold a zero character, or half of one")
     if image is None:
         return DEFAULT_APPEND if given is None else given
     return f"{image} {given}".strip() if given else image

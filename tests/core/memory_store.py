@@ -22,6 +22,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.chunks: dict[bytes, bytes] = {}
         self.kept: dict[tuple[str, str], tuple[str, str, bytes, float]] = {}
+        self.files: dict[str, str] = {}
         self.locks: set[str] = set()
         self.guards: set[int] = set()
         self.before: Callable[[str], None] = lambda _: None
@@ -65,8 +66,9 @@ class MemoryStore:
         raise StorageFailed("this store wakes with lazy=False")
 
     async def open_pack(self, file: Any) -> tuple[int, str]:
+        """`file`: a name in `files`, or the text itself."""
         await self._step("open_pack")
-        return 1, str(file)
+        return 1, self.files.get(str(file), str(file))
 
     async def close_pack(self, pack: int) -> None:
         await self._step("close_pack")

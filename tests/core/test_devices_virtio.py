@@ -386,3 +386,28 @@ def test_held_devices_leave_queues_and_memory_alone(core: Core) -> None:
     assert echo.serve(), "the notification that was not heeded"
     assert [chain.read() for chain in echo.chains] == [b"two"]
     assert echo.state()["open"] == [(0, 2)]
+
+
+def test_what_a_strangers_snapshot_says_of_queues(core: Core, driver: Driver, console: VirtioConsole) -> None:
+    """It is looked at on the supervisor's thread: no count of queues may keep that for a minute."""
+    driver.start(2)
+
+    def put(name: str, value: int, *indexes: int) -> None:
+        slot = field(f"Machine.virtio.{name}", 0, *indexes)
+        core.write(slot.offset, value.to_bytes(slot.size, "little"))
+
+    for name in ("queue_count", "config_size", "queue_max"):
+        put(name, 0xFFFF_FFFF)
+    put("queue.num", 0, RECEIVE)
+    put("queue.num", 0x8000_0000, TRANSMIT)
+    console.write(b"x")
+    core.call("machine_woken")
+    core.call("devices_hold", 0)
+    driver.write(0x30, TRANSMIT)
+    assert driver.read(0x44) == 0, "the queue is none"
+    config = field("Machine.virtio.config", 0)
+    assert driver.read(0x100 + config.count - 4) == 0 and driver.read(0x100 + config.count) == 0
+    driver.write(0x70, 0)
+    driver.start(2)
+    driver.request(TRANSMIT, [b"again"], [])
+    assert console.read() == b"again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +194,27 @@ async def test_two_files_imported_at_once_are_two_machines(place: Place) -> None
     again = await Machine.import_snapshot(text, long, place=place)
     assert len(again) == 200 and again.endswith(" 2")
     await (await place.wake(again)).close()
+
+
+async def test_a_file_does_not_say_what_a_guest_starts_from(place: Place, tmp_path: Path) -> None:
+    """Else its guest had a file of this computer's in its memory after a reboot."""
+    program = tmp_path / "program"
+    program.write_bytes(PROGRAM)
+    machine = await Machine.boot(bare=str(program), memory="4M", platform=place, show=False)
+    await machine.hibernate("desk")
+    place.store.files["f.hartwell"] = text = await Machine.export_snapshot("desk", place=place)
+    await Machine.import_snapshot(text, "there", place=place)
+    for name, starts in (("desk", True), ("f.hartwell", False), ("there", False)):
+        machine = await place.wake(name)
+        assert ("bare" in machine._request.options) == starts
+        machine.reset()
+        for _ in range(200):
+            await asyncio.sleep(0.01)
+            if machine.state == "crashed" or machine.state == "running" and await counts(machine):
+                break
+        assert machine.state == ("running" if starts else "crashed")
+        assert starts or "no longer at hand" in str(machine.error)
+        await machine.close()
 
 
 @pytest.mark.parametrize("name", ["desk.hartwell", "", " desk", "a\nb", "n" * 201, 7])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -113,6 +114,7 @@ def test_a_damaged_chunk_in_node(tmp_path: Path) -> None:
     files[2].write_bytes(whole[:8] + bytes([whole[8] ^ 1]) + whole[9:])
     told = run_in_node(
         f"""
+import hashlib
 import json
 from hartwell import platform
 from hartwell.errors import SnapshotCorrupt
@@ -192,3 +194,51 @@ def test_who_is_cancelled_has_nothing_of_the_store_in_node(tmp_path: Path) -> No
     assert told == {
         "left": [], "cut 1": True, "cut 2": True, "cut 3": True, "guard": True, "save": True, "captured": 0, "works": 1,
     }
+
+
+# Names as people give them, and locks whose holders are gone.
+NAMES = """
+import asyncio, hashlib, json, os
+from hartwell import platform
+
+store = platform.current().store
+told = {}
+names = ["\\U0001f600" * 200, "名" * 100, "a" * 200, "%.x", "..", "a/b"]
+for name in names:
+    await store.put_record("test", name, about="{}", text=name, refs=b"")
+told["names"] = sorted(one.name for one in await store.records("test")) == sorted(names)
+told["texts"] = [await store.get_record("test", name) == name for name in names]
+told["dropped"] = [await store.drop_record("test", name) for name in names]
+told["left"] = len(await store.records("test"))
+
+asked = await asyncio.gather(*(store.lock(f"lock {i // 4}") for i in range(16)))
+told["one holder each"] = [sum(asked[i:i + 4]) for i in range(0, 16, 4)]
+"""
+OTHERS = """
+import hashlib
+import json
+from hartwell import platform
+
+store = platform.current().store
+print(json.dumps([await store.lock(f"lock {i}") for i in range(6)]))
+"""
+
+
+def test_names_and_locks_in_node(tmp_path: Path) -> None:
+    told = run_in_node(NAMES + "\nprint(json.dumps(told))", tmp_path)
+    assert told == {"names": True, "texts": [True] * 6, "dropped": [True] * 6, "left": 0, "one holder each": [1] * 4}
+    locks = tmp_path / "locks"
+    locks.mkdir(exist_ok=True)
+    assert all(len(file.name) == 64 for file in locks.iterdir()), "nothing but locks is left"
+
+    def held(number: int, text: str) -> None:
+        (locks / hashlib.sha256(f"lock {number}".encode()).hexdigest()).write_text(text)
+
+    began = Path(f"/proc/{os.getpid()}/stat").read_text().rpartition(")")[2].split()[19]
+    held(0, f"{os.getpid()} {began}\n")  # by this process
+    held(1, f"{os.getpid()} 1\n")  # by one that had its number before
+    held(2, f"{os.getpid()}\n")  # as an older version wrote it
+    held(3, "999999999 5\n")
+    held(4, "")
+    held(5, "x y z")
+    assert run_in_node(OTHERS, tmp_path) == [False, True, False, True, True, True]

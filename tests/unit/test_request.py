@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from hartwell.errors import BadKernel
+from hartwell.errors import BadConfiguration, BadKernel
+from hartwell.links import Links
 from hartwell.platform import Platform
 from hartwell.request import Request, make_request
 
@@ -76,3 +77,28 @@ def test_a_bad_kernel_is_named_whatever_else_comes() -> None:
 def test_a_missing_initrd_is_named() -> None:
     with pytest.raises(FileNotFoundError, match="initrd"):
         request(Server({name: data for name, data in FILES.items() if "initrd" not in name}))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"disks": 5}, {"disks": "a.img"}, {"disks": b"x"}, {"disks": [{"nope": 1}]}, {"disks": [{"size": "1M"}] * 9},
+        {"disks": [{"size": "1M", "overlay": 5}]}, {"disks": [{"size": "1M", "overlay": ""}]}, {"overlay": 5}, {"overlay": ""},
+        {"append": 5}, {"append": b"x"}, {"append": "\ud800"}, {"append": "\0"}, {"harts": "2"}, {"memory": 1.5},
+    ],
+)
+def test_what_cannot_be_is_named_before_anything_is_fetched_or_ended(given: dict[str, Any]) -> None:
+    (name,) = given
+    server = Server(FILES)
+    nothing: dict[str, Any] = dict.fromkeys(("image", "harts", "memory", "kernel", "initrd", "append", "firmware", "bare"))
+    with pytest.raises(BadConfiguration, match=name):
+        asyncio.run(make_request(cast(Platform, server), **{"disks": (), **nothing, **given}))
+    assert "images/shell/Image" not in server.asked
+
+
+@pytest.mark.parametrize(
+    "given", [{"network": 5}, {"network": [5]}, {"network": ""}, {"share": 5}, {"share": ""}, {"share": ":ro"}])
+def test_links_that_cannot_be(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(BadConfiguration, match=name):
+        Links(cast(Platform, Server({})), **{"share": None, "network": None, **given})

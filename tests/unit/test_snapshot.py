@@ -103,6 +103,11 @@ def _set(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
         ("areas/more", {"bytes": 0, "chunks": []}), ("structures/Machine", "%%%"),
         ("structures/Hart.7", ""), ("structures", {}), ("order", [128]), ("order", 3), ("layout/Ring", []),
         ("layout/Ring/0/2", 1 << 30), ("layout", []), ("devices", 3), ("areas", {}), ("machine", None),
+        ("machine/options/append", 7), ("machine/disks", [{"name": "d", "bytes": 512}] * 9), ("devices/1", 7),
+        ("devices/1/open", 7), ("devices/1/open", [[0]]), ("devices/1/open", [[9, 0]]), ("devices/1/open", [[0, -1]]),
+        *((f"console/{key}", value) for key, value in (
+            ("cols", "x"), ("cols", 0), ("rows", 1 << 16), ("since", "x"), ("typed", 5), ("base", 7), ("screen", []))),
+        ("agent", 5), ("agent/next", None), ("agent/next", -1), ("agent/line", "x"), ("agent/unsent", 3),
         *((f"machine/disks/1/{key}", value) for key, value in (
             ("bytes", 0), ("bytes", 1 << 50), ("kind", "file"), ("source", None), ("source", {}), ("frames", 0), ("frames", 17),
             ("size", -1), ("generation", "1"), ("changed", "AAAA"), ("changed", 3), ("overlay", 7),

@@ -2,14 +2,14 @@
  * The store in Node: plain files below one folder.
  *
  *     chunks/ab/abcdef...      a frame of Zstandard
- *     records/KIND/NAME.json   {"about", "text", "refs", "time"}
- *     locks/NAME               the process that holds it
+ *     records/KIND/NAME.json   {"name", "about", "text", "refs", "time"}
+ *     locks/NAME               the process that holds it, and when that began
  *
  * A file is written aside, flushed and renamed: it is whole or not there.
  */
 
 import { createHash } from "node:crypto";
-import { mkdir, open, readFile, readdir, rename, rm, stat, statfs, utimes } from "node:fs/promises";
+import { link, mkdir, open, readFile, readdir, rename, rm, stat, statfs, utimes, writeFile } from "node:fs/promises";
 import { rmSync } from "node:fs";
 import path from "node:path";
 import { threadId } from "node:worker_threads";
@@ -20,6 +20,8 @@ import { StorageError } from "../storage/store.mjs";
 
 const YOUNG_MS = 10 * 60 * 1000; // a chunk this young may belong to a record that is still to be written
 const WIDTH = 64; // files at work at a time
+const LONGEST_NAME = 200; // of a file, in bytes: file systems take 255, and ours go on behind it
+const LONG = "%."; // no encoded name begins so
 
 /** @param {any} error */
 const isAbsent = (error) => error.code === "ENOENT" || error.code === "ENOTDIR";
@@ -138,16 +140,22 @@ export async function readFileAt(file) {
  */
 export function fileStore(folder) {
   const chunk = (/** @type {string} */ key) => path.join(folder, "chunks", key.slice(0, 2), key);
-  // Names are people's: as a file name they lose what a file system could take amiss.
-  const record = (/** @type {string} */ kind, /** @type {string} */ name) =>
-    path.join(folder, "records", kind, `${encodeURIComponent(name).replaceAll(".", "%2E")}.json`);
-  const lockFile = (/** @type {string} */ name) => path.join(folder, "locks", createHash("sha256").update(name).digest("hex"));
+  const digest = (/** @type {string} */ name) => createHash("sha256").update(name).digest("hex");
+  // Names are people's: as a file name they lose what a file system could take amiss, and those too long for one are told by a digest.
+  const record = (/** @type {string} */ kind, /** @type {string} */ name) => {
+    const short = encodeURIComponent(name).replaceAll(".", "%2E");
+    return path.join(folder, "records", kind, `${short.length > LONGEST_NAME ? LONG + digest(name) : short}.json`);
+  };
+  const lockFile = (/** @type {string} */ name) => path.join(folder, "locks", digest(name));
 
   /** @param {string} file */
   async function readRecord(file) {
     try {
-      const { about, text, refs, time } = JSON.parse(await readFile(file, "utf8"));
-      return { about: String(about), text: String(text), refs: Uint8Array.from(Buffer.from(refs, "base64")), time: Number(time) };
+      const { name, about, text, refs, time } = JSON.parse(await readFile(file, "utf8"));
+      return {
+        name: name === undefined ? "" : String(name), about: String(about), text: String(text),
+        refs: Uint8Array.from(Buffer.from(refs, "base64")), time: Number(time),
+      };
     } catch (error) {
       if (isAbsent(error)) return undefined;
       if (error instanceof SyntaxError || error instanceof TypeError) {
@@ -183,7 +191,7 @@ export function fileStore(folder) {
       return lists.flat().filter((name) => /^[0-9a-f]{64}$/.test(name));
     },
     putRecord: (kind, name, { about, text, refs, time }) =>
-      writeWhole(record(kind, name), JSON.stringify({ about, time, refs: Buffer.from(refs).toString("base64"), text })),
+      writeWhole(record(kind, name), JSON.stringify({ name, about, time, refs: Buffer.from(refs).toString("base64"), text })),
     getRecord: (kind, name) => readRecord(record(kind, name)),
     dropRecord: (kind, name) => rm(record(kind, name)).then(() => true, (error) => (isAbsent(error) ? false : Promise.reject(inWords(error, name)))),
     records: async (kind) => {
@@ -191,7 +199,8 @@ export function fileStore(folder) {
       const files = (await namesIn(at)).filter((name) => name.endsWith(".json"));
       const read = await each(files, async (file) => {
         const kept = await readRecord(path.join(at, file)).catch(() => undefined);
-        return { name: decodeURIComponent(file.slice(0, -5)), about: kept?.about ?? "{}", time: kept?.time ?? 0 };
+        const name = file.startsWith(LONG) ? kept?.name ?? file : decodeURIComponent(file.slice(0, -5));
+        return { name, about: kept?.about ?? "{}", time: kept?.time ?? 0 };
       });
       return read;
     },
@@ -210,25 +219,47 @@ export function fileStore(folder) {
     lock: async (name) => {
       const file = lockFile(name);
       await mkdir(path.dirname(file), { recursive: true });
-      for (let tries = 0; tries < 3; tries++) {
-        try {
-          const handle = await open(file, "wx");
-          await handle.writeFile(`${process.pid}\n`);
-          await handle.close();
-          const release = () => rmSync(file, { force: true });
-          process.once("exit", release);
-          return () => (process.removeListener("exit", release), release());
-        } catch (error) {
-          if (/** @type {any} */ (error).code !== "EEXIST") throw inWords(error, file);
-          const pid = Number(await readFile(file, "utf8").catch(() => ""));
-          if (pid && isAlive(pid)) return null;
-          await rm(file, { force: true }); // its process ended without a word
+      const aside = `${file}.${process.pid}.${threadId}.${count++}`;
+      const own = `${process.pid} ${await begun(process.pid)}\n`;
+      try {
+        // Linked when it is whole: nobody finds a lock that names no holder yet.
+        await writeFile(aside, own);
+        for (let tries = 0; tries < 3; tries++) {
+          const free = await link(aside, file).then(() => true, (error) => error.code !== "EEXIST" && Promise.reject(inWords(error, file)));
+          if (free) {
+            const release = () => rmSync(file, { force: true });
+            process.once("exit", release);
+            return () => (process.removeListener("exit", release), release());
+          }
+          const held = await readFile(file, "utf8").catch(() => "");
+          if (held && (await isHeld(held))) return null;
+          // Its process ended without a word.  Moved, not removed: another one may have taken it since that look.
+          const moved = `${aside}.old`;
+          if (!(await rename(file, moved).then(() => true, () => false))) continue;
+          const found = await readFile(moved, "utf8").catch(() => "");
+          if (found !== held && (await isHeld(found))) await link(moved, file).catch(() => {});
+          await rm(moved, { force: true });
         }
+        return null;
+      } finally {
+        await rm(aside, { force: true });
       }
-      return null;
     },
     guard: (_, work) => work(), // see `drop`: the age of a chunk is the guard
   };
+}
+
+/** When a process began, where that can be told: numbers are given again, in containers soon. @param {number} pid */
+async function begun(pid) {
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? ""; // field 22 of proc(5), the 20th behind the name
+}
+
+/** @param {string} held what a lock's file says */
+async function isHeld(held) {
+  const [pid, since = ""] = held.trim().split(" ");
+  if (!(Number(pid) > 0) || !isAlive(Number(pid))) return false;
+  return !since || since === (await begun(Number(pid)));
 }
 
 /** @param {number} pid */

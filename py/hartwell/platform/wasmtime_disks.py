@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 import urllib.parse
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class DiskThread:
         self._disks = list(plan["disks"])
         self._bases = [Base(disk["base"]) for disk in self._disks]
         self._overlays: list[dict[int, bytes | None]] = [{} for _ in self._disks]
-        self._lock = threading.Lock()
+        self._asked: deque[threading.Event] = deque()  # who waits for a commit; `call` is for one thread alone
         self._ended = False
         self.errors: list[str | None] = [None for _ in self._disks]
         for disk, base in zip(self._disks, self._bases, strict=True):
@@ -91,11 +91,13 @@ class DiskThread:
     def _run(self) -> None:
         while not self._ended:
             seen = self._call("atomic_load", self._bell)
-            with self._lock:
-                for number, disk in enumerate(self._disks):
-                    self._fetch(number, disk["index"])
-                    if self._call("disk_commit_wanted", disk["index"]):
-                        self._commit(number)
+            asked = [self._asked.popleft() for _ in range(len(self._asked))]
+            for number, disk in enumerate(self._disks):
+                self._fetch(number, disk["index"])
+                if asked or self._call("disk_commit_wanted", disk["index"]):
+                    self._commit(number)
+            for done in asked:
+                done.set()
             self._call("atomic_wait", self._bell, seen, LOOK_SECONDS)
 
     def _fetch(self, number: int, index: int) -> None:
@@ -147,16 +149,11 @@ class DiskThread:
 
     def commit(self) -> list[int]:
         """All that was written is in the overlays; how many chunks each has."""
-        end = time.monotonic() + 10
-        while not self._lock.acquire(timeout=0.1):
-            if time.monotonic() > end:
-                raise HartwellError("the disks' thread does not answer")
-        try:
-            for number in range(len(self._disks)):
-                self._commit(number)
-            return [len(overlay) for overlay in self._overlays]
-        finally:
-            self._lock.release()
+        done = threading.Event()
+        self._asked.append(done)
+        if not done.wait(10) and not self._ended:
+            raise HartwellError("the disks' thread does not answer")
+        return [len(overlay) for overlay in self._overlays]
 
     def close(self) -> None:
         self._ended = True

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hartwell.errors import HartwellError, SnapshotCorrupt, SnapshotVersion
-from hartwell.layout import PAGE
+from hartwell.layout import MAX_DISKS, PAGE, VIRTIO_QUEUES
 from hartwell.memory_plan import plan_memory
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS
 from hartwell.snapshot.structures import Description, description
@@ -25,6 +25,7 @@ from hartwell.snapshot.structures import Description, description
 FORMAT = 1
 LARGEST_TEXT = 64 << 20
 NAME_LENGTH = 200
+MOST_CELLS = 4096  # columns, or rows, of a terminal
 ENTRY = 4 + DIGEST  # of a disk's list: chunk (u32, little-endian), digest
 _HEAD = re.compile(r"hartwell-snapshot (\d{1,9}) ([0-9a-f]{64})\n")
 _CHUNK = struct.Struct(f"<II{DIGEST}s")  # number, stored bytes, digest
@@ -147,6 +148,8 @@ def _manifest(tree: Any, called: str) -> Manifest:
     machine = tree["machine"]
     harts, memory = _number(machine["harts"], 1, 8), _number(machine["memory"], 1 << 20, 1 << 32)
     disks = [_disk(disk) for disk in machine["disks"]]
+    if len(disks) > MAX_DISKS:
+        raise ValueError(f"{len(disks)} disks, a machine has at most {MAX_DISKS}")
     areas = {str(name): _area(str(name), value) for name, value in tree["areas"].items()}
     if set(areas) != set(_AREAS) or areas["ram"].size != memory:
         raise ValueError(f"areas {sorted(areas)} of a machine with {memory} bytes of memory")
@@ -162,8 +165,9 @@ def _manifest(tree: Any, called: str) -> Manifest:
     return Manifest(
         identity=_word(machine["identity"]), name=str(machine["name"])[:NAME_LENGTH], image=str(machine["image"])[:NAME_LENGTH],
         harts=harts, memory=memory, bare=bool(machine["bare"]), firmware=bool(machine["firmware"]),
-        options=dict(machine["options"]), disks=disks, structures=structures, areas=areas,
-        devices=dict(tree["devices"]), console=dict(tree["console"]), agent=dict(tree["agent"]),
+        options={str(option): _text(value) for option, value in machine["options"].items()}, disks=disks,
+        structures=structures, areas=areas, devices={str(slot): _device(state) for slot, state in tree["devices"].items()},
+        console=_console(tree["console"]), agent=_agent(tree["agent"]),
         order=[_number(index, 0, chunks - 1) for index in tree["order"]], paused=bool(machine["paused"]),
         time=float(machine["time"]), layout=_layout(tree["layout"]),
         recipe=dict(tree.get("recipe", {})),
@@ -209,6 +213,38 @@ def _area(name: str, value: Any) -> Area:
             raise ValueError(f"area {name}: chunk {index} of {last + 1}, named {digest.hex()}")
         area.chunks[index] = (digest, size)
     return area
+
+
+def _device(value: Any) -> dict[str, Any]:
+    """Of a device in Python: its requests under way, as (queue, head); what else it keeps is its own to check."""
+    state = dict(value)
+    state["open"] = [[_number(queue, 0, VIRTIO_QUEUES - 1), _number(head, 0, 0xFFFF)] for queue, head in state.get("open", ())]
+    return state
+
+
+def _console(value: Any) -> dict[str, Any]:
+    state = dict(value)
+    for name in ("since", "typed"):
+        _bytes(_text(state.get(name, "")))
+    for name in ("base", "screen"):
+        _text(state.get(name, ""))
+    for name in ("cols", "rows"):
+        _number(state.get(name, 1), 1, MOST_CELLS)
+    return state
+
+
+def _agent(value: Any) -> dict[str, Any]:
+    state = dict(value)
+    for name in ("line", "unsent"):
+        _bytes(_text(state.get(name, "")))
+    _number(state.get("next", 1), 1, 1 << 53)
+    return state
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return value
 
 
 def _layout(value: Any) -> Description:
