@@ -41,8 +41,12 @@ export async function savedFolder() {
 }
 
 /** One file while it is used. In the origin's own folder it can be read and written at once; elsewhere
- * what is written shows only once the writer is closed. */
+ * what is written shows only once the writer is closed.  Requests come side by side, and are served one
+ * after the other: two that ask for access shut each other out, and of two writers one's bytes are lost. */
 class OpenFile {
+  /** @type {Promise<any>} */
+  #last = Promise.resolve();
+
   /** @param {any} handle */
   constructor(handle) {
     this.handle = handle;
@@ -52,6 +56,17 @@ class OpenFile {
     this.writer = null;
     /** Milliseconds since 1970 of what was written here and is not on the disk yet. @type {number | undefined} */
     this.written = undefined;
+  }
+
+  /**
+   * @template T
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T>}
+   */
+  #alone(work) {
+    const done = this.#last.then(work);
+    this.#last = done.catch(() => {}); // who asked for it hears of it
+    return done;
   }
 
   /** Asks for fast access, which a picked folder does not have. */
@@ -72,56 +87,62 @@ class OpenFile {
   }
 
   /** @returns {Promise<{size: number, modified: number}>} */
-  async facts() {
-    if (this.writer) await this.flush();
-    const file = await this.handle.getFile(); // its size is known before what was written is on the disk
-    return { size: this.access ? this.access.getSize() : file.size, modified: this.written ?? file.lastModified };
-  }
+  facts = () =>
+    this.#alone(async () => {
+      if (this.writer) await this.#flush();
+      const file = await this.handle.getFile(); // its size is known before what was written is on the disk
+      return { size: this.access ? this.access.getSize() : file.size, modified: this.written ?? file.lastModified };
+    });
 
   /**
    * @param {number} offset
    * @param {number} count
    */
-  async read(offset, count) {
-    const access = await this.#fast();
-    if (access) {
-      const bytes = new Uint8Array(Math.max(0, Math.min(count, access.getSize() - offset)));
-      const got = bytes.length ? access.read(bytes, { at: offset }) : 0;
-      return bytes.subarray(0, got);
-    }
-    await this.flush();
-    const file = await this.handle.getFile();
-    return new Uint8Array(await file.slice(offset, offset + count).arrayBuffer());
-  }
+  read = (offset, count) =>
+    this.#alone(async () => {
+      const access = await this.#fast();
+      if (access) {
+        const bytes = new Uint8Array(Math.max(0, Math.min(count, access.getSize() - offset)));
+        const got = bytes.length ? access.read(bytes, { at: offset }) : 0;
+        return bytes.subarray(0, got);
+      }
+      await this.#flush();
+      const file = await this.handle.getFile();
+      return new Uint8Array(await file.slice(offset, offset + count).arrayBuffer());
+    });
 
   /**
    * @param {number} offset
    * @param {Uint8Array} data
    */
-  async write(offset, data) {
-    this.written = Date.now();
-    const access = await this.#fast();
-    if (access) {
-      if (access.write(data, { at: offset }) !== data.length) throw new Refusal("ENOSPC");
-      return;
-    }
-    const writer = await this.#slowWriter();
-    const size = (await this.handle.getFile()).size;
-    if (offset > size && offset > (this.end ?? 0)) await writer.write({ type: "truncate", size: offset });
-    await writer.write({ type: "write", position: offset, data });
-    this.end = Math.max(this.end ?? size, offset + data.length);
-  }
+  write = (offset, data) =>
+    this.#alone(async () => {
+      this.written = Date.now();
+      const access = await this.#fast();
+      if (access) {
+        if (access.write(data, { at: offset }) !== data.length) throw new Refusal("ENOSPC");
+        return;
+      }
+      const writer = await this.#slowWriter();
+      const size = (await this.handle.getFile()).size;
+      if (offset > size && offset > (this.end ?? 0)) await writer.write({ type: "truncate", size: offset });
+      await writer.write({ type: "write", position: offset, data });
+      this.end = Math.max(this.end ?? size, offset + data.length);
+    });
 
   /** @param {number} size */
-  async truncate(size) {
-    this.written = Date.now();
-    const access = await this.#fast();
-    if (access) access.truncate(size);
-    else await (await this.#slowWriter()).truncate(size);
-  }
+  truncate = (size) =>
+    this.#alone(async () => {
+      this.written = Date.now();
+      const access = await this.#fast();
+      if (access) access.truncate(size);
+      else await (await this.#slowWriter()).truncate(size);
+    });
 
   /** To the disk, and lets go of the file. */
-  async flush() {
+  flush = () => this.#alone(() => this.#flush());
+
+  async #flush() {
     const { access, writer } = this;
     this.access = this.writer = null;
     this.end = this.written = undefined;
@@ -136,6 +157,8 @@ class OpenFile {
 export class HandleFolder {
   /** @type {Map<string, OpenFile>} */
   #open = new Map();
+  /** Those that are looked for. @type {Map<string, Promise<OpenFile>>} */
+  #opening = new Map();
   /** Numbers that tell files apart, as inodes do. @type {Map<string, number>} */
   #numbers = new Map();
   #next = 1;
@@ -247,6 +270,7 @@ export class HandleFolder {
    */
   async rename(from, to) {
     const handle = await this.#find(from);
+    if (from === to) return; // a copy onto itself would be removed below
     await this.#letGo(from);
     await this.#letGo(to);
     const [folder, name] = await this.#parent(to);
@@ -294,15 +318,24 @@ export class HandleFolder {
 
   /** @param {string} path */
   async #file(path) {
-    let file = this.#open.get(path);
-    if (!file) {
-      const handle = await this.#find(path);
-      if (handle.kind === "directory") throw new Refusal("EISDIR");
-      file = new OpenFile(handle);
-      const [oldest] = this.#open.keys();
-      if (this.#open.size >= OPEN_AT_ONCE) await this.flush(oldest);
-      this.#open.set(path, file);
+    const file = this.#open.get(path);
+    if (file) return file;
+    let opening = this.#opening.get(path);
+    if (!opening) {
+      opening = this.#opened(path).finally(() => this.#opening.delete(path));
+      this.#opening.set(path, opening);
     }
+    return opening;
+  }
+
+  /** @param {string} path */
+  async #opened(path) {
+    const handle = await this.#find(path);
+    if (handle.kind === "directory") throw new Refusal("EISDIR");
+    const file = new OpenFile(handle);
+    const [oldest] = this.#open.keys();
+    if (this.#open.size >= OPEN_AT_ONCE) await this.flush(oldest);
+    this.#open.set(path, file);
     return file;
   }
 

@@ -190,3 +190,15 @@ async def test_what_cannot_be_recorded_is_refused() -> None:
     for damaged in (b"", b"{}", b"[1]", b'{"format": "hartwell recording", "version": 9}'):
         with pytest.raises(BadConfiguration, match="no recording"):
             await Machine.replay(damaged, platform=platform(), show=False)
+
+
+async def test_a_pause_and_a_resume_at_once_make_no_second_run() -> None:
+    async with machine_of() as (machine, _):
+        for _ in range(5):
+            machine.pause()
+            machine.resume()
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        running = [task for task in asyncio.all_tasks() if "History._run" in str(task.get_coro())]
+        assert len(running) == 1
+        await reach(machine, machine.history.instret + 100_000 if machine.history else 0)

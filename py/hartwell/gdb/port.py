@@ -33,12 +33,13 @@ class GdbPort:
 
         port: on the loopback, 0 for any that is free; the same one again, also
         for the next machine, is no error.  Raises NotSupported where nothing
-        can listen, and when the port is taken.
+        can listen, and when the port is taken; MachineStopped for a machine that ended.
         """
         listen: Any = getattr(self._platform, "listen_for_gdb", None)
         if listen is None:
             raise NotSupported(f"nothing can listen for gdb on the platform {self._platform.name}")
         machine: Any = self
+        machine._need_alive("debugged")
         server = server_of(machine)
         server.symbols = await kernel_symbols(self.memory)
         found: int = await listen(port, server)

@@ -75,7 +75,8 @@ class History:
 
     async def _run(self) -> None:
         began, clock = time.monotonic(), self._clock()
-        while self.running:
+        me = asyncio.current_task()
+        while self.running and self._task is me:  # one that slept over a pause and a resume has a follower
             end = self.driver.forward(self.driver.instret + SLICE)
             if end == "stop":
                 self.running = False

@@ -181,7 +181,9 @@ class JavaScriptCore:
         if not self._ended:
             self._ended = True
             self._core.terminate()
-            self._proxy.destroy()
+
+    def __del__(self) -> None:
+        self._proxy.destroy()  # not before: what a machine was when it ended may still be read
 
     def _check(self, offset: int, count: int) -> None:
         if offset < 0 or count < 0 or offset + count > self.plan.total_bytes:
