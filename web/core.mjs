@@ -202,6 +202,7 @@ class Harts {
     this.failed = failed;
     /** @type {Hart[]} */
     this.list = [];
+    this.ended = false;
   }
 
   /** Begins to start those workers that there are not yet. */
@@ -218,6 +219,7 @@ class Harts {
 
   async start() {
     await this.join();
+    if (this.ended) throw new Error("the machine was closed meanwhile");
     this.prepare();
     await Promise.all(this.list.map((hart) => hart.prepared));
     const ahead = this.ahead();
@@ -234,6 +236,7 @@ class Harts {
   }
 
   terminate() {
+    this.ended = true;
     for (const hart of this.list) hart.terminate();
     this.list = [];
   }
@@ -253,6 +256,7 @@ class Hart {
     this.leave = () => {};
     const { promise, resolve, reject } = deferred();
     this.prepared = promise;
+    this.giveUp = reject;
     this.thread = spawn((message) => {
       if (message.type === "prepared") resolve();
       else if (message.type === "stopped") this.leave();
@@ -283,6 +287,7 @@ class Hart {
   terminate() {
     this.alive = false;
     this.thread.terminate();
+    this.giveUp(new Error("it was ended before it began")); // who waits for it must not wait for ever
     this.leave();
   }
 }

@@ -102,6 +102,7 @@ class Serving:
             core.call("machine_pause")
         self._links.start()
         await core.start_harts()
+        self._need_open()
         self._spawn(self._serve())
         self._spawn(self._tick())
         self._tell()
@@ -117,6 +118,7 @@ class Serving:
         self.debugger.control.asked = paused
         self._links.start()
         await self._core.start_harts()
+        self._need_open()
         if not paused:
             self._go()
         self._core.call("devices_hold", 0)
@@ -281,6 +283,10 @@ class Serving:
     def _need_alive(self, what: str) -> None:
         if not self.alive:
             raise MachineStopped(f"the machine is {self.state}, so it can't be {what}; boot it first")
+
+    def _need_open(self) -> None:
+        if self._closing:
+            raise MachineStopped("the machine was closed while it started")
 
     def _spawn(self, work: Any) -> asyncio.Task[None]:
         self._tasks = [task for task in self._tasks if not task.done()]

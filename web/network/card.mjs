@@ -20,11 +20,14 @@ export const DOWN_MS = 300; // long enough for a guest to see that the cable was
 const WAITING_BYTES = 4 << 20; // of frames that the guest has no room for yet; more are dropped
 
 const turn = new MessageChannel();
+/** Cards that wait for their turn: several may at once. @type {((value: void) => void)[]} */
+const yielding = [];
+turn.port1.onmessage = () => yielding.shift()?.();
 
-/** Lets the event loop run once; a timer would take four milliseconds. */
+/** Lets the event loop run once; a timer would take four milliseconds. @returns {Promise<void>} */
 function yieldOnce() {
   return new Promise((resolve) => {
-    turn.port1.onmessage = resolve;
+    yielding.push(resolve);
     turn.port2.postMessage(0);
   });
 }
