@@ -123,14 +123,18 @@ class MachineDisks:
             await store.lock(f"disk {self._scratch[index]}")
             self._locked.append(self._scratch[index])
             return plan, ""
-        known = {record.name: json.loads(record.about) for record in await store.records("disk")}
+
+        async def same(name: str) -> bool:
+            about = next((json.loads(record.about) for record in await store.records("disk") if record.name == name), None)
+            return about is None or (about.get("bytes") == plan.bytes and (  # it may have been grown since
+                about.get("owner") == owner or (about.get("born"), about.get("generation")) == (frozen.born, frozen.generation)))
+
         name, number = plan.overlay, 1
         while True:
-            about = known.get(name)
-            same = about is None or (about.get("bytes") == plan.bytes and (  # it may have been grown since
-                about.get("owner") == owner or (about.get("born"), about.get("generation")) == (frozen.born, frozen.generation)))
-            if same and await store.lock(f"disk {name}"):
-                break
+            if await same(name) and await store.lock(f"disk {name}"):
+                if await same(name):  # who had it until now may have written to it after the first look
+                    break
+                await store.unlock(f"disk {name}")
             number += 1
             name = f"{plan.overlay} {number}"
         self._locked.append(name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hartwell.disks import DiskPlan
 from hartwell.errors import HartwellError, StorageFull
 from hartwell.layout import CONSTANTS, field
 from hartwell.machine_disks import MachineDisks
+from hartwell.platform.store import FrozenDisk, Record
 from tests.unit.fake import make_core
 
 
@@ -98,3 +101,29 @@ async def test_a_guest_that_cannot_be_asked_is_not() -> None:
         agent.present = present
         assert await disks(Store(agent), agent, control).export() == "blob"
         assert agent.times == 0
+
+
+async def test_a_disk_that_another_machine_writes_to_until_it_is_free_stays_that_ones() -> None:
+    class Kept:
+        """Whoever has the overlay commits once more, and gives it back, between a look at it and its lock."""
+
+        def __init__(self) -> None:
+            self.about = {"bytes": 4096, "owner": "other", "born": 1, "generation": 5}
+            self.locks: set[str] = set()
+
+        async def records(self, kind: str) -> list[Record]:
+            return [Record("d", json.dumps(self.about), 0.0)]
+
+        async def lock(self, name: str) -> bool:
+            self.about["generation"] = 6
+            self.locks.add(name)
+            return True
+
+        async def unlock(self, name: str) -> None:
+            self.locks.remove(name)
+
+    store = Kept()
+    machine = disks(store, Agent())  # type: ignore[arg-type]
+    plan = replace(machine.plans[0], overlay="d", frozen=FrozenDisk(1, 5, b""))
+    again, note = await machine._again(plan, 0, "me")
+    assert again.overlay == "d 2" and "'d 2'" in note and store.locks == {"disk d 2"}
