@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from playwright.sync_api import BrowserContext, sync_playwright
+from playwright.sync_api import BrowserContext, ViewportSize, sync_playwright
 
 from bench import prepare
 from hartwell.setup import paths
@@ -238,11 +238,20 @@ def served(*arguments: str, image: str = "shell") -> Iterator[str]:
 
 
 @contextmanager
-def chromium() -> Iterator[BrowserContext]:
-    """A Chromium with a fresh profile."""
+def chromium(profile: Path | None = None) -> Iterator[BrowserContext]:
+    """A Chromium with a profile that is new, in memory, or in a folder, where it stays for the next."""
+    view: ViewportSize = {"width": 1000, "height": 640}
     with sync_playwright() as playwright:
+        if profile is not None:
+            context = playwright.chromium.launch_persistent_context(
+                profile, executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS, viewport=view)
+            try:
+                yield context
+            finally:
+                context.close()
+            return
         browser = playwright.chromium.launch(executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS)
         try:
-            yield browser.new_context(viewport={"width": 1000, "height": 640})
+            yield browser.new_context(viewport=view)
         finally:
             browser.close()

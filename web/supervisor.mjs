@@ -120,7 +120,13 @@ async function readStatic(name) {
   return response.ok ? response : null;
 }
 
-const translations = new Translations(loadCpu, readStatic);
+/** As an earlier visit read it. @param {string} name below static/, whose contents never change */
+async function readCached(name) {
+  const response = await fetch(new URL(name, STATIC), { cache: "only-if-cached", mode: "same-origin" }).catch(() => null);
+  return response?.ok ? response : null;
+}
+
+const translations = new Translations(loadCpu, readStatic, readCached);
 
 /** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
 const asked = [];
@@ -155,8 +161,11 @@ const host = {
   store: new StorageClient(spawnStorage, { statics: CODE.href }),
   /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
   create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations.of(image)),
-  /** A machine is about to be made. @param {number} harts */
-  expectHarts: startSpare,
+  /** A machine is about to be made. @param {number} harts @param {string} image whose translations made ahead it uses, or "" */
+  expectHarts: (harts, image) => {
+    startSpare(harts);
+    translations.expect(image);
+  },
   /** Where serve.py has Debian's archive. */
   mirror: new URL("mirror/", SITE).href,
   /** @type {typeof import("./network/request.mjs").request} */

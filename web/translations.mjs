@@ -15,6 +15,8 @@ const LATER_MS = 4000; // after a machine was made: its start shall have the com
  * What is at hand of them.  No machine waits: they take a browser a quarter of a
  * second to compile, which is more than they give a visit's first machine
  * (docs/decisions/0042).  They are looked for when that one is up, for those that follow.
+ * Where an earlier visit left them in the browser's cache, with the code that the engine
+ * made of them, they take a tenth, and the first that boots has them too.
  */
 export class Translations {
   /** By image. @type {Map<string, Ahead | null>} */
@@ -23,10 +25,22 @@ export class Translations {
   /**
    * @param {() => Promise<import("./core.mjs").Cpu>} cpu
    * @param {(name: string) => Promise<Response | null>} read a name below static/
+   * @param {(name: string) => Promise<Response | null>} cached the same, of what an earlier visit read
    */
-  constructor(cpu, read) {
+  constructor(cpu, read, cached = async () => null) {
     this.cpu = cpu;
     this.read = read;
+    this.cached = cached;
+  }
+
+  /**
+   * A machine of an image is about to be made; what it boots is fetched first.
+   * @param {string} image "": none of them is for it
+   */
+  expect(image) {
+    if (!image || this.#found.has(image)) return;
+    this.#found.set(image, null);
+    void this.#find(image, this.cached).then((found) => found || this.#findLater(image));
   }
 
   /**
@@ -36,16 +50,26 @@ export class Translations {
   of(image) {
     if (image && !this.#found.has(image)) {
       this.#found.set(image, null);
-      /** @type {any} */
-      const timer = setTimeout(() => void this.#find(image), LATER_MS);
-      timer.unref?.(); // Node is not to stay for it
+      this.#findLater(image);
     }
     return () => this.#found.get(image) ?? null;
   }
 
   /** @param {string} image */
-  async #find(image) {
-    this.#found.set(image, await findTranslations(image, (await this.cpu()).bytes, this.read));
+  #findLater(image) {
+    /** @type {any} */
+    const timer = setTimeout(() => void this.#find(image, this.read), LATER_MS);
+    timer.unref?.(); // Node is not to stay for it
+  }
+
+  /**
+   * @param {string} image
+   * @param {(name: string) => Promise<Response | null>} module where its module is read
+   */
+  async #find(image, module) {
+    const found = await findTranslations(image, (await this.cpu()).bytes, this.read, module);
+    this.#found.set(image, found);
+    return found;
   }
 }
 
@@ -53,14 +77,15 @@ export class Translations {
  * @param {string} image
  * @param {Uint8Array} cpu cpu.wasm, which they must have been made for
  * @param {(name: string) => Promise<Response | null>} read a name below static/
+ * @param {(name: string) => Promise<Response | null>} readModule
  * @returns {Promise<Ahead | null>} null where there are none that fit; what is wrong with them is said on the console
  */
-async function findTranslations(image, cpu, read) {
+async function findTranslations(image, cpu, read, readModule) {
   try {
     const index = await (await read(INDEX))?.json();
     const found = index?.translations?.[image];
     if (!found || found.cpu !== (await digest(cpu))) return null;
-    const response = await read(`snapshots/${found.file}`);
+    const response = await readModule(`snapshots/${found.file}`);
     if (!response) return null;
     const copy = response.clone();
     // From the response itself: an engine keeps the code that it makes of it for the next visit.

@@ -140,7 +140,7 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
             links = Links(place, share=share, network=network)
             request = await make_request(
                 place, image=image, harts=harts, memory=memory, kernel=kernel, initrd=initrd, append=append,
-                disks=disks, firmware=firmware, bare=bare, overlay=overlay, new=True,
+                disks=disks, firmware=firmware, bare=bare, overlay=overlay, new=True, ahead=jit is True,
             )
             check_repeatable(recording, request)
             if show and cls.shown is not None:

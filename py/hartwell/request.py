@@ -64,11 +64,12 @@ async def make_request(
     platform: Platform, *, image: str | None, harts: int | None, memory: str | int | None,
     kernel: Source | None, initrd: Source | None, append: str | None, disks: Sequence[DiskSource],
     firmware: Source | None, bare: Source | None, overlay: str | None = "default",
-    new: bool = False,
+    new: bool = False, ahead: bool = False,
 ) -> Request:
     """Fetches what is named and checks it all.
 
     new: a machine is made of it at once, so the workers of its harts may start while it is fetched.
+    ahead: it uses what was translated of its image ahead.
 
     Raises BadConfiguration, BadKernel, BadElf, ImageNotFound, or
     FileNotFoundError for a source that is not there.
@@ -100,7 +101,7 @@ async def make_request(
     found = [await plan_disk(platform, *named) for named in asked]
     plan = plan_memory(wanted_memory, wanted_harts, sum(disk.room for disk in found))
     if new:
-        platform.expect_harts(plan.harts)
+        platform.expect_harts(plan.harts, chosen.name if chosen and ahead else "")
     placed, at = [], plan.values["blob_offset"]
     for disk in found:
         placed.append(disk.at(at))

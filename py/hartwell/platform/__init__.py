@@ -156,8 +156,9 @@ class Platform(Protocol):
         shows then as text with escape sequences, and its screen as plain text;
         None without a page."""
 
-    def expect_harts(self, count: int) -> None:
-        """A machine of so many harts is about to be made: their workers may start."""
+    def expect_harts(self, count: int, translations: str = "") -> None:
+        """A machine of so many harts is about to be made: their workers may start, and what was
+        translated of an image ahead may be looked for."""
 
     async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it.

@@ -205,9 +205,9 @@ class JavaScriptPlatform:
         self.store: Store | None = JavaScriptStore(host.store)
         self.shown_bytes = 0
 
-    def expect_harts(self, count: int) -> None:
-        """Their workers may start."""
-        self.host.expectHarts(count)
+    def expect_harts(self, count: int, translations: str = "") -> None:
+        """Their workers may start, and the browser may have its translations from an earlier visit."""
+        self.host.expectHarts(count, translations)
 
     async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
         """A fresh zeroed memory and an instance of cpu.wasm on it."""

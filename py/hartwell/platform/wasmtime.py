@@ -404,7 +404,7 @@ class WasmtimePlatform:
         self._engine = _Engine(Path(cpu))
         self._on_event = on_event
 
-    def expect_harts(self, count: int) -> None:
+    def expect_harts(self, count: int, translations: str = "") -> None:
         """Threads start at once."""
 
     async def create(self, plan: MemoryPlan, translations: str = "") -> Core:
