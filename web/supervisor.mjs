@@ -164,6 +164,7 @@ const host = {
   /** A machine is about to be made. @param {number} harts @param {string} image whose translations made ahead it uses, or "" */
   expectHarts: (harts, image) => {
     startSpare(harts);
+    void loadCpu().catch(() => {}); // create() says what is wrong
     translations.expect(image);
   },
   /** Where serve.py has Debian's archive. */
