@@ -27,7 +27,7 @@ from tests.e2e.tab import Tab
 HARTS = (1, 2)
 OWN = "small"  # the image of `hartwell image kernel`, where it was made
 _LATER = 8000  # milliseconds until a page has looked for translations made ahead (web/translations.mjs)
-_KINDS = ("hartwell", "hartwell-again", "hartwell-third")
+_KINDS = ("", "-again", "-third")
 _KEPT = 1500  # milliseconds until the engine has written down what it compiled
 _BOOT = """
 import time
@@ -61,21 +61,26 @@ def run(options: Any, missing: dict[str, str]) -> None:
         if jit:
             translator.setdefault(name, []).append(work)
 
-    with guests.served() as address, tempfile.TemporaryDirectory() as folder:
+    def visit(name: str, image: str | None, harts: int) -> None:
+        with guests.chromium(profile) as browser:
+            tab = Tab(browser.new_page(), address)
+            tab.open("?boot=no")
+            boot(tab, f"{name}-visit {harts}", image, harts, True)
+
+    own = [OWN] if (images.IMAGES / OWN).is_dir() else []
+    with guests.served() as address, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         profile = Path(folder)
         with guests.chromium(profile) as browser:  # a visit before those that are measured
-            three(browser, address, 1, lambda tab, name, image, harts, jit: _boot(tab, image, harts, jit))
+            for image in (None, *own):
+                three(browser, address, "", image, 1, lambda tab, name, image, harts, jit: _boot(tab, image, harts, jit))
         for _ in range(options.rounds):
             for harts in HARTS:
                 with guests.chromium() as browser:
-                    three(browser, address, harts, boot)
+                    three(browser, address, "hartwell", None, harts, boot)
                     tab = Tab(browser.new_page(), address)
                     tab.open("?boot=no")
                     boot(tab, f"hartwell-no-jit {harts}", None, harts, False)
-                with guests.chromium(profile) as browser:
-                    tab = Tab(browser.new_page(), address)
-                    tab.open("?boot=no")
-                    boot(tab, f"hartwell-visit {harts}", None, harts, True)
+                visit("hartwell", None, harts)
                 if "qemu" not in missing:
                     begun = time.monotonic()
                     qemu = guests.Qemu(harts, initrd=prepare.IMAGE / "initrd")
@@ -84,13 +89,11 @@ def run(options: Any, missing: dict[str, str]) -> None:
                         note(f"qemu {harts}", time.monotonic() - begun)
                     finally:
                         qemu.close()
+            for image in own:
+                with guests.chromium() as browser:
+                    three(browser, address, "own kernel", image, 1, boot)
+                visit("own kernel", image, 1)
             with guests.chromium() as browser:
-                if (images.IMAGES / OWN).is_dir():
-                    tab = Tab(browser.new_page(), address)
-                    tab.open("?boot=no")
-                    boot(tab, "own kernel 1", OWN, 1, True)
-                    boot(tab, "own kernel-again 1", OWN, 1, True)
-                    tab.page.close()
                 begun = time.monotonic()
                 Tab(browser.new_page(), address).boot("?harts=1")
                 note("hartwell 1, from opening the page", time.monotonic() - begun)
@@ -114,14 +117,17 @@ def _boot(tab: Tab, image: str | None, harts: int, jit: bool) -> Any:
     return tab.python(_BOOT.format(image=image, harts=harts, jit=jit, prompt=guests.PROMPT))
 
 
-def three(browser: BrowserContext, address: str, harts: int, boot: Callable[[Tab, str, str | None, int, bool], object]) -> None:
+def three(
+    browser: BrowserContext, address: str, name: str, image: str | None, harts: int,
+    boot: Callable[[Tab, str, str | None, int, bool], object],
+) -> None:
     """A page's first three boots."""
     tab = Tab(browser.new_page(), address)
     tab.open("?boot=no")
     for number, kind in enumerate(_KINDS):
         if number == 1:
             tab.page.wait_for_timeout(_LATER)
-        boot(tab, f"{kind} {harts}", None, harts, True)
+        boot(tab, f"{name}{kind} {harts}", image, harts, True)
     tab.page.wait_for_timeout(_KEPT)
     tab.page.close()
 

@@ -194,9 +194,15 @@ def _list_images(_: argparse.Namespace) -> int:
 
 
 def _build_kernel(options: argparse.Namespace) -> int:
-    from hartwell.setup import kernel
+    from hartwell.setup import commands, kernel
+    from hartwell.setup.steps import Progress, Runner
 
-    return kernel.build(options.mirror, options.jobs, debug_info=options.debug_info)
+    def act() -> int:
+        kernel.build(options.mirror, options.jobs, debug_info=options.debug_info)
+        commands.boot_ahead(kernel.NAME, Runner(Progress()))  # for its translations, and for the page to wake
+        return 0
+
+    return commands.reported(act)
 
 
 def _bench(options: argparse.Namespace) -> int:
