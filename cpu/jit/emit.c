@@ -64,11 +64,11 @@ void spend(struct Emit *e, uint32_t instructions)
 }
 
 /* Between two turns of an unrolled loop. */
-static void emit_between(struct Emit *e, const struct JitBlock *b)
+void emit_between(struct Emit *e, const struct JitBlock *b)
 {
     bool taken = b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
     const struct JitInsn *last = &e->r->insns[b->first + b->count - 1];
-    if (b->end != END_AGAIN)
+    if (b->end != END_AGAIN && !e->surely_back)
         emit_way_out(e, b, last, taken ? 1 : 0, !taken, (e->turn + 1) * b->count);
 }
 
@@ -91,7 +91,7 @@ uint32_t emit_next(struct Emit *e, const struct JitBlock *b)
     return 1;
 }
 
-static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns)
+void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns)
 {
     uint32_t last = before_end(b);
     e->fp_known = fp_known;
@@ -100,7 +100,9 @@ static void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_kno
     for (e->turn = 0;; e->turn++) {
         for (e->k = 0; e->k < last;) {
             const struct JitInsn *n = &e->r->insns[b->first + e->k];
-            if (n->kind == KIND_BRANCH)
+            if (n->kind == KIND_BRANCH && e->surely_back)
+                ;
+            else if (n->kind == KIND_BRANCH)
                 emit_way_out(e, b, n, 0, b->out_if, step(e) + 1);
             else
                 later_before(e, n);
@@ -142,6 +144,9 @@ static void emit_block(struct Emit *e, const struct JitBlock *b)
     if (b->itself)
         settle(e);
     bool ahead = plan_turns(e, b);
+    e->strip.possible = false;
+    if (ahead)
+        plan_strip(e, b);
     if (!b->itself) {
         emit_turns(e, b, ahead);
         return;
@@ -217,10 +222,11 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
     for (uint32_t k = 0; k < e->page_count; k++) {
         struct Page *p = &e->pages[k];
         p->host = (uint8_t)(next + k);
-        p->address = (uint8_t)(next + e->page_count + 2 * k);
+        p->address = (uint8_t)(next + e->page_count + STRIP_LOCALS + 2 * k);
         p->room = (uint8_t)(p->address + 1);
     }
-    e->later_local = next + 3 * e->page_count;
+    e->strip_local = next + e->page_count;
+    e->later_local = next + 3 * e->page_count + (e->page_count + e->loop_count ? STRIP_LOCALS : 0);
 }
 
 static void begin(struct Emit *e)
@@ -234,7 +240,7 @@ static void begin(struct Emit *e)
     put_u(&e->out, I64_LOCALS + xs), put(&e->out, W_TYPE_I64);
     put_u(&e->out, fs), put(&e->out, W_TYPE_F64);
     if (more) {
-        put_u(&e->out, more), put(&e->out, W_TYPE_I32);
+        put_u(&e->out, more + STRIP_LOCALS), put(&e->out, W_TYPE_I32);
         put_u(&e->out, 2 * e->page_count), put(&e->out, W_TYPE_I64);
     }
     if (e->later_planned)

@@ -81,6 +81,23 @@ struct Later {
     uint8_t kept[2][LATER_KEPT], kept_count[2]; /* of x and f registers, what it found in them is in locals */
 };
 
+/* What a loop's strip is counted by (jit/strip.c): while `relation` holds
+ * between x + x_by and y + y_by, which come closer by so much a turn. */
+struct Strip {
+    bool possible, counted;
+    uint8_t x, y, relation;
+    int32_t x_by, y_by, closer;
+};
+/* How a group's addresses go on from one of its bodies to the next: in which
+ * group's page, by how much, and from where up to where from its value, with
+ * those that come to follow it. */
+struct Stream {
+    uint8_t page;
+    int32_t by, low, high;
+};
+
+#define STRIP_LOCALS (1 + GROUP_HOSTS)
+
 #define MOST_OWED 400 /* with a block's, less than an exit has bits for */
 #define STUBS 40
 #define HINTS 200
@@ -111,6 +128,10 @@ struct Emit {
     uint32_t loop_count;
     uint32_t turns; /* depth of the loop that begin_turns() opened */
     uint32_t ready; /* that loop's local */
+    struct Strip strip;
+    struct Stream streams[GROUPS];
+    uint32_t strip_local; /* where its fuel ends, and what makes host addresses, a group each */
+    bool surely_back;     /* in a strip whose turns are counted: branches need not be looked at */
     bool turns_fp;  /* what its first block does is floating point, too */
     uint32_t k;     /* instruction of the block that is being emitted */
     uint32_t turn;  /* which time, where the loop is unrolled */
@@ -178,7 +199,15 @@ void emit_tree(struct Emit *e, uint32_t block); /* a block with all that it domi
 
 uint32_t emit_next(struct Emit *e, const struct JitBlock *b); /* how many instructions it took */
 
+void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns);
+void emit_between(struct Emit *e, const struct JitBlock *b); /* two turns of an unrolled loop */
+
+/* jit/strip.c */
+void plan_strip(struct Emit *e, const struct JitBlock *b); /* behind plan_turns() */
+void emit_strip(struct Emit *e, const struct JitBlock *b); /* inside of look_ahead()'s blocks, pages being known */
+
 /* jit/end.c */
+void emit_again(struct Emit *e, const struct JitBlock *b); /* back to the loop's head */
 void emit_end(struct Emit *e, const struct JitBlock *b);
 /* Out of the loop by edge k, if the branch n says so, after so many instructions of it. */
 void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n, uint32_t k, bool out_if, uint32_t done);

@@ -38,6 +38,11 @@ static void emit_edge(struct Emit *e, const struct JitBlock *b, uint32_t k)
     }
 }
 
+void emit_again(struct Emit *e, const struct JitBlock *b)
+{
+    emit_edge(e, b, b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b ? 0 : 1);
+}
+
 /* By the i32 on the stack. */
 static void emit_branch(struct Emit *e, const struct JitBlock *b)
 {

@@ -138,7 +138,7 @@ main: {self.body(12, functions, 0)}
 
     def stream(self) -> str:
         """A loop that calls nothing and walks through pages, up or down; now and then out of memory."""
-        draw, label, lines = self.random, self.label(), []
+        draw, label, lines, ends = self.random, self.label(), [], []
         count, walkers = draw.randrange(3, 60), draw.sample(["s8", "s9", "s10"], draw.randrange(1, 4))
         begin = []
         for name in walkers:
@@ -146,6 +146,7 @@ main: {self.body(12, functions, 0)}
             start = 0x1000 - draw.choice([0, 8, 64, 3, abs(stride) * (count // 2), 0x10])
             place = NOWHERE if draw.random() < 0.03 else DATA + max(0, start)
             begin.append(f"li {name}, {place}")
+            ends.append((name, stride, place + stride * count))
             for _ in range(draw.randrange(1, 4)):
                 i = draw.choice(LOADS + STORES)
                 register = self.pick(FLOATS if i.syntax.startswith("f") else FREE)
@@ -157,12 +158,31 @@ main: {self.body(12, functions, 0)}
         for _ in range(draw.randrange(0, 4)):
             i = draw.choice(ALU if draw.random() < 0.5 else FP)
             lines.insert(draw.randrange(len(lines) + 1), f"{i.name} {self.operands(i.syntax)}")
+        if draw.random() < 0.3:  # one that follows a walker
+            name = self.pick(walkers)
+            begin.append(f"mv t5, {name}")
+            lines.insert(draw.randrange(2), f"{draw.choice(['ld a0', 'sd a1', 'lbu a2'])},{draw.choice([0, 8, -8])}(t5)")
+            lines.append(f"addi t5, {name}, {draw.choice([0, 0, 8, -16])}")
         if draw.random() < 0.2:
             skip = self.label()
             branch = f"{self.pick(BRANCHES)} {self.pick(FREE)},{self.pick(FREE)},{skip}"
             lines.insert(draw.randrange(len(lines)), f"{branch}; {self.line()}; {skip}:")
-        body = "\n".join(lines)
-        return "\n".join([*begin, f"li s2, {count}", f"{label}: {body}", f"addi s2,s2,-1; bnez s2,{label}"])
+        begin.append(f"li s2, {count}")
+        lines.insert(draw.randrange(len(lines) + 1), "addi s2,s2,-1")
+        name, stride, end = draw.choice(ends)
+        kind = draw.choice(["count", "count", "pointer", "bound", "middle"])
+        back = f"bnez s2,{label}"
+        if kind == "pointer":
+            begin.append(f"li t3, {end}")
+            back = f"bne {name},t3,{label}"
+        elif kind == "bound":  # the end need not be met
+            begin.append(f"li t3, {end + draw.randrange(-3, 4)}")
+            back = f"{draw.choice(['bltu', 'blt'] if stride > 0 else ['bgeu', 'bge'])} {name},t3,{label}"
+        elif kind == "middle":
+            out = self.label()
+            lines.insert(draw.randrange(len(lines) + 1), f"beqz s2,{out}")
+            back = f"j {label}; {out}:"
+        return "\n".join([*begin, f"{label}: {lines[0]}", *lines[1:], back])
 
     def table(self) -> str:
         """A jump to one of four places, by a register."""

@@ -1,0 +1,74 @@
+"""Loops that walk through memory, in translation: pages that lie elsewhere than their neighbours."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core import wild
+from tests.core.test_translator import assert_same_course
+
+VIRTUAL = 0x4000_0000
+PHYSICAL = [0xF000, 0, -0x1000, 0x1000]  # of the four virtual pages, from DATA on: assert_same_course looks at these
+TABLES = wild.DATA + 0x2_0000
+
+
+def paged(text: str) -> str:
+    """`text` in machine mode, whose loads and stores go through page tables; s0 leads to the four pages."""
+    leaves = "; ".join(f"li t1, {(wild.DATA + at) >> 2 | 0xC7}; sd t1, {8 * k}(t0)" for k, at in enumerate(PHYSICAL))
+    return f"""
+    li t0, {TABLES}; li t1, {(TABLES + 0x1000) >> 2 | 1}; sd t1, 8(t0)
+    li t0, {TABLES + 0x1000}; li t1, {(TABLES + 0x2000) >> 2 | 1}; sd t1, 0(t0)
+    li t0, {TABLES + 0x2000}; {leaves}
+    li t1, {8 << 60 | TABLES >> 12}; csrw satp, t1; sfence.vma
+    li t1, 0x1000; csrc mstatus, t1; li t1, 0x20800; csrs mstatus, t1
+    li s0, {VIRTUAL}; li s1, {VIRTUAL + 0x3000}; li s3, 0
+    li t0, {VIRTUAL + 0x4000}; li t1, 0x9e3779b97f4a7c15
+fill: addi t0, t0, -8; slli t2, t1, 13; xor t1, t1, t2; srli t2, t1, 7; xor t1, t1, t2; sd t1, 0(t0); bne t0, s0, fill
+main: addi s2, s2, 1; andi a6, s2, 63; slli a6, a6, 3; add a1, s0, a6; sub a0, s1, a6
+    {text}
+    slli t2, s3, 1; xor s3, s3, t2; add s3, s3, a3; sd s3, 0x700(s0); sd s2, 0x708(s1)
+    j main
+"""
+
+
+# From a1 on upwards, or from a0 on; what a3 holds behind it counts.
+LOOPS = {
+    "words that are counted":
+        "li a2, 300; loop: ld a3, 0(a1); addi a1, a1, 8; sd a3, 0(a0); addi a0, a0, 8; addi a2, a2, -1; bnez a2, loop",
+    "bytes up to an end":
+        "addi a2, a1, 1000; loop: lbu a3, 0(a1); addi a1, a1, 1; addi a3, a3, 1; sb a3, -1(a1); bne a1, a2, loop",
+    "bytes down to an end":
+        "addi a2, a0, -1500; loop: lbu a3, -1(a0); addi a0, a0, -1; add a3, a3, s2; sb a3, 0(a0); bne a0, a2, loop",
+    "below a bound": "addi a2, a1, 2001; loop: lw a3, 0(a1); add s3, s3, a3; addi a1, a1, 4; bltu a1, a2, loop",
+    "not below a bound": "addi a2, a0, -2001; loop: lw a3, 0(a0); add s3, s3, a3; addi a0, a0, -12; bge a0, a2, loop",
+    "a bound that comes closer":
+        "li a4, 4000; loop: lh a3, 0(a1); sub s3, s3, a3; addi a1, a1, 2; addi a4, a4, -10; bltu zero, a4, loop",
+    "an end that is long past":
+        "addi a4, a1, -800; li a2, 150; loop: ld a3, 0(a1); add s3, s3, a3; addi a1, a1, 8; addi a2, a2, -1; "
+        "beqz a2, out; bne a1, a4, loop; out: nop",
+    "left in the middle":
+        "li a2, 200; loop: ld a3, 0(a1); addi a2, a2, -1; beqz a2, out; addi a1, a1, 16; sd a3, 8(a0); addi a0, a0, 8; "
+        "j loop; out: nop",
+    "left by what it reads":
+        "sd zero, 0x500(s1); loop: ld a3, 0(a0); addi a0, a0, 8; add s3, s3, a3; bnez a3, loop; addi a3, a0, 0",
+    "one that follows":
+        "li a2, 120; mv a5, s1; loop: ld a4, 0(a1); sd a3, 0(a5); ld a3, 8(a1); addi a1, a1, 16; sd a4, 8(a0); "
+        "addi a0, a0, 16; addi a5, a0, 0; addi a2, a2, -1; bnez a2, loop",
+    "one that is ahead":
+        "li a2, 120; mv a5, a0; loop: ld a4, 0(a1); sd a4, 0(a5); addi a1, a1, 16; addi a5, a0, 64; addi a0, a0, 16; "
+        "addi a2, a2, -1; bnez a2, loop",
+    "a table":
+        "sb s2, 255(s1); addi a2, a1, 900; loop: lbu a4, 0(a1); addi a1, a1, 1; xor a3, a3, a4; andi a3, a3, 255; "
+        "slli a3, a3, 2; add a3, a3, s1; lw a3, 0(a3); bne a1, a2, loop",
+    "products":
+        "csrwi fcsr, 1; li a2, 100; fcvt.d.l fa0, s2; loop: fld fa1, 0(a1); fmul.d fa0, fa0, fa1; "
+        "fadd.d fa0, fa0, fa1; fsd fa0, 0(a1); addi a1, a1, 8; addi a2, a2, -1; bnez a2, loop; fmv.x.d a3, fa0; "
+        "csrr a4, fflags; add a3, a3, a4",
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_loop_from_page_to_page(name: str) -> None:
+    fp = "li t6, 0x6000; csrs mstatus, t6" if name == "products" else ""
+    counted = assert_same_course(f"{fp}\n{paged(LOOPS[name])}", 8)
+    assert counted["ran"] > 50_000
