@@ -96,6 +96,7 @@ void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uin
     uint32_t last = before_end(b);
     e->fp_known = fp_known;
     e->valid = b->live_in;
+    e->sought = e->frames_sought[b - e->r->blocks];
     later_begin(e, fp_known == FP_EASY);
     for (e->turn = 0;; e->turn++) {
         for (e->k = 0; e->k < last;) {
@@ -232,7 +233,9 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
 static void begin(struct Emit *e)
 {
     uint32_t xs, fs;
+    e->framed = false;
     plan_pages(e);
+    plan_frames(e);
     name_locals(e, &xs, &fs);
     uint32_t more = e->page_count + e->loop_count;
     put_u(&e->out, (more ? 5 : 3) + (e->later_planned ? 3 : 0));

@@ -13,7 +13,8 @@ enum {
     L_HART, L_DEPTH, L_BASE, L_FUEL,
     L_EXIT, L_READ, L_JUMP, L_FPKNOWN, L_FPOK, /* i32; READ: the TLB's table of reads, that of writes lies behind it */
     L_PLACE = L_JUMP, /* of an access that looks by itself */
-    L_HOST = L_FPOK + 1, /* GROUP_HOSTS of them */
+    L_FRAME = L_FPOK + 1, /* where the frames lie in the whole memory; 0: not known */
+    L_HOST, /* GROUP_HOSTS of them */
     L_PC = L_HOST + 6, L_VA, L_D, L_WORD, L_LIMIT,   /* i64 */
     L_REGISTERS,
 };
@@ -51,6 +52,8 @@ struct Group {
     bool ahead;        /* looked up at the block's begin */
     bool indexed;      /* they are anywhere between low and high: ahead or not at all */
     bool crosses;      /* lay in two pages too often: then each access looks by itself, the host address being 0 */
+    bool framed;       /* in the region's frames, */
+    int32_t behind;    /* so far from their first byte */
     uint8_t host;      /* local with the host address of `low`; 0: each access looks by itself */
     uint8_t page;      /* the remembered page, number + 1; 0: none */
 };
@@ -128,6 +131,10 @@ struct Emit {
     uint32_t loop_count;
     uint32_t turns; /* depth of the loop that begin_turns() opened */
     uint32_t ready; /* that loop's local */
+    int16_t frames[REGION_BLOCKS][32];  /* at a block's begin: registers' distances from the entry's sp */
+    bool frames_sought[REGION_BLOCKS];  /* L_FRAME was looked for */
+    bool framed, frame_store, sought;   /* the last: where code is emitted now */
+    int32_t frame_low, frame_high;      /* what is looked for, from the entry's sp */
     struct Strip strip;
     struct Stream streams[GROUPS];
     uint32_t strip_local; /* where its fuel ends, and what makes host addresses, a group each */
@@ -250,7 +257,15 @@ void emit_condition(struct Emit *e, const struct JitInsn *n);
 void plan_pages(struct Emit *e);
 void plan_groups(struct Emit *e, const struct JitBlock *b);
 
+/* jit/frame.c */
+void plan_frames(struct Emit *e);
+void plan_framed(struct Emit *e, const struct JitBlock *b); /* which of the block's groups are in the frames */
+void seek_frames(struct Emit *e, const struct Group *g, const struct JitInsn *n);
+void forget_frames(struct Emit *e);
+
 /* jit/group.c */
+void push_sum(struct Emit *e, uint32_t r, int32_t offset);
+void push_crossing(struct Emit *e, uint32_t bytes); /* i32: so many from L_VA on are not in one page */
 void forget_pages(struct Emit *e); /* after a call, or where the tables of the TLB may be others */
 /* A loop's first block may look up what it can at its begin, in pages that
  * don't change while it turns: begin_turns() opens a loop around it, to which

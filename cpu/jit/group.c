@@ -8,7 +8,7 @@
 #include "mmu/mmu.h"
 
 /* i32: `bytes` from L_VA on are not in one page. */
-static void push_crossing(struct Emit *e, uint32_t bytes)
+void push_crossing(struct Emit *e, uint32_t bytes)
 {
     get(e, L_VA);
     op(e, W_I32_WRAP);
@@ -82,7 +82,7 @@ static void push_host_in_page(struct Emit *e, const struct Page *p)
     op(e, W_I32_ADD);
 }
 
-static void push_sum(struct Emit *e, uint32_t r, int32_t offset)
+void push_sum(struct Emit *e, uint32_t r, int32_t offset)
 {
     push_x(e, r);
     if (offset) {
@@ -223,6 +223,11 @@ void end_ahead(struct Emit *e)
 uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_t bytes)
 {
     const struct Group *g = e->group_of[step(e)] == GROUPS ? NULL : &e->groups[e->group_of[step(e)]];
+    if (g && g->framed) {
+        seek_frames(e, g, n);
+        get(e, L_FRAME);
+        return (uint32_t)(e->offset_of[step(e)] - g->low + g->behind) - RAM_OFFSET;
+    }
     if (!g || (!g->host && !g->page) || (g->indexed && !g->ahead)) {
         push_sum(e, n->i.rs1, n->i.imm);
         emit_lookup(e, store, bytes - 1);
@@ -256,6 +261,7 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
 
 void forget_pages(struct Emit *e)
 {
+    forget_frames(e);
     for (uint32_t k = 0; k < e->loop_count; k++) {
         push32(e, 0);
         set(e, e->loop_ready[k]);

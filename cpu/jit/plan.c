@@ -166,6 +166,7 @@ static void plan_block(struct Emit *e, const struct JitBlock *b, bool make)
             g->page = page_of(e, b, g, make);
         g->ahead &= g->page != 0;
     }
+    plan_framed(e, b);
 }
 
 void plan_groups(struct Emit *e, const struct JitBlock *b) { plan_block(e, b, false); }
