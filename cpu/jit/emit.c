@@ -126,6 +126,13 @@ static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
         settle(e);
         look_ahead(e);
         emit_insns(e, b, fp ? FP_EASY : FP_UNKNOWN, b->turns);
+        if (e->strip.possible && !e->strip.counted) { /* most such loops are short */
+            emit_between(e, b);
+            spend(e, b->turns * b->count);
+            settle(e);
+            emit_strip(e, b);
+            emit_again(e, b);
+        }
         end_ahead(e);
         emit_insns(e, b, FP_UNKNOWN, 1);
         if (b->turns > 1)

@@ -211,7 +211,7 @@ void emit_between(struct Emit *e, const struct JitBlock *b); /* two turns of an 
 
 /* jit/strip.c */
 void plan_strip(struct Emit *e, const struct JitBlock *b); /* behind plan_turns() */
-void emit_strip(struct Emit *e, const struct JitBlock *b); /* inside of look_ahead()'s blocks, pages being known */
+void emit_strip(struct Emit *e, const struct JitBlock *b); /* inside of look_ahead()'s blocks, where the next turn begins */
 
 /* jit/end.c */
 void emit_again(struct Emit *e, const struct JitBlock *b); /* back to the loop's head */

@@ -185,7 +185,8 @@ void look_ahead(struct Emit *e)
     op(e, W_I32_EQZ);
     hint_unlikely(e);
     op_u(e, W_BR_IF, 0);
-    emit_strip(e, e->block);
+    if (e->strip.possible && e->strip.counted)
+        emit_strip(e, e->block);
     for (uint32_t k = 0; k < e->group_count; k++) {
         const struct Group *g = &e->groups[k];
         if (!g->ahead)

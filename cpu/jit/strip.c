@@ -5,7 +5,9 @@
  * it can tell for how many turns all of them stay in their pages, the branch
  * goes back and the fuel lasts.  A strip does these: an inner loop without
  * looks, polls and ways out.  What is left, a page's last bytes and the last
- * turns, is done as ever.
+ * turns, is done as ever.  How often a loop goes back that asks for what it
+ * reads, nobody knows: its strip comes behind some turns, as it often is short,
+ * and keeps its ways out.
  *
  * A strip's turns count down the fuel as all do, so that what leaves from
  * within (floating point that must be exact, an access that looks by itself)
@@ -268,8 +270,6 @@ static void set_hosts(struct Emit *e, bool begin)
 void emit_strip(struct Emit *e, const struct JitBlock *b)
 {
     uint32_t insns = (uint32_t)b->turns * b->count, limit = e->strip_local;
-    if (!e->strip.possible)
-        return;
     open(e, W_BLOCK, LABEL_NONE);
     push32(e, LONGEST / insns + 1);
     set(e, L_PLACE);
