@@ -47,10 +47,11 @@ export class EarlyDisks {
       const { bytes, frames, overlay, born, generation, changed } = machine.disks[i];
       const scratch = overlay === null ? `${this.owner} ${i}` : "";
       if (scratch) this.served.scratch[i] = scratch;
-      else if (!(await this.#unchanged(machine.disks[i]))) throw new Error(`another machine has changed the disk ${overlay}`);
       const name = scratch || overlay;
       if (!(await this.store.lock(`disk ${name}`))) throw new Error(`another machine has the disk ${name}`);
       this.served.locked.push(name);
+      // Under its lock: who had it until now may have written to it.
+      if (!scratch && !(await this.#unchanged(machine.disks[i]))) throw new Error(`another machine has changed the disk ${name}`);
       const from = { born, generation, pack: this.pack, entries: changed, scratch };
       this.served.disks.push({ ...place, index: i, bytes, frames, base: bases[i], overlay, owner: this.owner, from });
     }
