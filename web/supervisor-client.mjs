@@ -10,6 +10,7 @@
  */
 
 const SIGINT = 2;
+const ASKED = 1; // in the word behind the signal's; supervisor.mjs says that it has heard
 const BUSY_MS = 250; // a supervisor that has not read a message by then is in a Python loop
 const AGAIN_MS = 1000; // and one that has not by then is in it still
 
@@ -165,9 +166,14 @@ export class Supervisor extends EventTarget {
 
   /** Ends what the Python console runs: with CancelledError where it awaits, else with KeyboardInterrupt. */
   interrupt() {
+    const words = this.#interrupt;
+    if (words) Atomics.store(words, 1, ASKED);
     this.#post({ type: "interrupt" });
     const signal = () => {
-      if (this.#interrupt) Atomics.store(this.#interrupt, 0, SIGINT);
+      // A supervisor that has heard of it is in no loop: the signal would hit whatever runs next, such as a machine's devices.
+      if (!words || Atomics.load(words, 1) !== ASKED) return;
+      Atomics.store(words, 0, SIGINT);
+      if (Atomics.load(words, 1) !== ASKED) Atomics.compareExchange(words, 0, SIGINT, 0); // heard just now
       // One in ten is taken and comes to nothing (seen with Pyodide 314 in `while True: pass`).
       busy = setTimeout(signal, AGAIN_MS);
     };

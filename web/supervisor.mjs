@@ -22,6 +22,7 @@ import "./wait.mjs";
 
 /** Python's start leaves a woken machine the processors for so long: its first echo needs them more (decisions/0043). */
 const GUEST_FIRST_MS = 400;
+const HEARD = 2; // of an "interrupt": supervisor-client.mjs sends no signal from then on
 const SPARE_HARTS = 1; // as images have that say nothing; a worker that nobody takes costs 10 MB
 /** The page's own code and what it is built on: where this module is, below a path that names its version. */
 const CODE = new URL("static/", location.href);
@@ -305,7 +306,7 @@ async function start() {
     report: (step) => report(step, 0, 0), // "Python" gets its bytes from countingFetches
   });
   void saved.then((done) => post({ type: "snapshot", saved: done }));
-  const interrupt = new SharedArrayBuffer(4);
+  const interrupt = new SharedArrayBuffer(8); // Python's signal, and what has become of the page's wish for one
   const signal = new Int32Array(interrupt);
   pyodide.setInterruptBuffer(signal);
   pyodide.globals.set("_host", host);
@@ -332,6 +333,8 @@ async function start() {
       const { value, error } = await (type === "export" ? exportFile(message.name) : importFile(message.file));
       post({ type: error ? "error" : "result", id, value, ...error });
     } else if (type === "interrupt") {
+      Atomics.store(signal, 1, HEARD);
+      Atomics.store(signal, 0, 0);
       cancel();
       post({ type: "interrupted" });
     } else if (type === "folder") {
