@@ -80,7 +80,7 @@ static bool code_is(struct Hart *h, const struct JitAhead *a, uint32_t page, uin
             continue;
         number[k] = k == 1 ? page : code_page(h, (pc & ~0xfffull) + (uint64_t)(int64_t)((int32_t)k - 1) * PAGE_BYTES);
         /* The generation first: bytes read later can only be newer than it says. */
-        if (number[k] == NO_PAGE || registry_ungrouped(number[k]) || !code_fresh(h, number[k], &g->page[k].generation))
+        if (number[k] == NO_PAGE || registry_unframed(number[k]) || !code_fresh(h, number[k], &g->page[k].generation))
             return false;
         g->page[k].page = number[k];
         g->page_count++;

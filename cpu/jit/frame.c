@@ -2,10 +2,11 @@
  * the region calls nothing.
  *
  * sp moves by constants, so all that is reached by it, in blocks and in callees
- * that were taken in, lies at known distances from each other and from sp.  If all of that is in one page, its host address is kept in a local:
- * a prologue finds it for the epilogue, and for those of its callees.  Where it
- * is 0, as nobody looked yet or there is no such page, each group of accesses
- * looks by itself, as others do.
+ * that were taken in, lies at known distances from each other and from sp.  If
+ * all of that is in one page, its host address is kept in a local: a prologue
+ * finds it for the epilogue, and for those of its callees.  Where it isn't, the
+ * access is the interpreter's, and where that goes on, the code's page is
+ * translated anew without frames.
  *
  * Behind a call only sp counts, with the distance that it had: what is looked
  * for anew lies around what sp is now, whatever stack the callee came back on.
@@ -152,7 +153,7 @@ void plan_frames(struct Emit *e)
     }
     e->framed = groups > 1;
     for (uint32_t k = 0; k < WINDOW_PAGES; k++)
-        if (e->r->touched >> k & 1 && registry_ungrouped(e->r->page[k]))
+        if (e->r->touched >> k & 1 && registry_unframed(e->r->page[k]))
             e->framed = false;
     if (e->framed)
         find_sought(e);

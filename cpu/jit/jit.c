@@ -105,6 +105,7 @@ static void translate(struct Hart *h)
 {
     struct Jit *j = &MACHINE->jit;
     const struct JitHart *own = jit_hart(h);
+    registry_forgive(h);
     for (uint32_t k = 0; k < h->jit_queued; k++) { /* the next visit goes there */
         uint32_t entry = code_entry(h, own->queue_page[k], (uint32_t)own->queue[k]);
         if (entry != ~0u)

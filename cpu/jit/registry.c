@@ -16,6 +16,7 @@
 #define SEGMENT_BYTES (JIT_CODE_BYTES / JIT_SEGMENTS)
 #define SEGMENT_MODULES (JIT_MODULES / JIT_SEGMENTS)
 #define SEGMENT_SLOTS (JIT_SLOTS / JIT_SEGMENTS)
+#define FORGIVEN_US 10000000 /* then pages get their frames and groups back: who crossed pages may have ended */
 #define ENOUGH_INSNS 1000 /* of a module: the first of them wait for the rest */
 #define AHEAD_MOST (2 * JIT_AHEAD_REGIONS)
 #define REFUSALS_BORNE 16 /* then this machine goes on without a translator */
@@ -125,28 +126,53 @@ static bool still_good(struct Hart *h, struct JitRegion *g)
     return true;
 }
 
-static uint64_t *ungrouped_word(uint32_t page) { return &MACHINE->jit.ungrouped[page >> 6 & 63]; }
+static bool bit_of(const uint64_t *pages, uint32_t page) { return pages[page >> 6 & 63] >> (page & 63) & 1; }
 
-bool registry_ungrouped(uint32_t page) { return *ungrouped_word(page) >> (page & 63) & 1; }
+bool registry_ungrouped(uint32_t page) { return bit_of(MACHINE->jit.ungrouped, page); }
+
+bool registry_unframed(uint32_t page) { return bit_of(MACHINE->jit.unframed, page) || registry_ungrouped(page); }
+
+/* Regions that touch the page, or any that is done without frames, are to be made anew. */
+static void unlink_pages(uint32_t page, bool unframed)
+{
+    for (uint32_t k = 0; k < MACHINE->jit.region_count; k++) {
+        struct JitRegion *g = &regions()[k];
+        bool touches = false;
+        for (uint32_t n = 0; n < WINDOW_PAGES; n++)
+            touches |= g->page[n].page != NO_PAGE && (unframed ? registry_unframed(g->page[n].page) : g->page[n].page == page);
+        if (g->key && touches)
+            unlink_region(g);
+    }
+}
 
 void registry_ungroup(struct Hart *h, uint32_t page)
 {
     struct Jit *j = &MACHINE->jit;
     lock(&j->lock);
+    bool unframed = registry_unframed(page);
     if (registry_ungrouped(page)) { /* another hart was first */
         unlock(&j->lock);
         return;
     }
-    *ungrouped_word(page) |= 1ull << (page & 63);
-    for (uint32_t k = 0; k < j->region_count; k++) {
-        struct JitRegion *g = &regions()[k];
-        bool touches = false;
-        for (uint32_t n = 0; n < WINDOW_PAGES; n++)
-            touches |= g->page[n].page == page;
-        if (g->key && touches)
-            unlink_region(g);
-    }
-    j->stat_ungrouped++;
+    (unframed ? j->ungrouped : j->unframed)[page >> 6 & 63] |= 1ull << (page & 63);
+    if (!j->crossed_since)
+        j->crossed_since = (uint64_t)host_clock_us();
+    unlink_pages(page, false);
+    *(unframed ? &j->stat_ungrouped : &j->stat_unframed) += 1;
+    unlock(&j->lock);
+    code_flush_fetch(h);
+}
+
+void registry_forgive(struct Hart *h)
+{
+    struct Jit *j = &MACHINE->jit;
+    if (!j->crossed_since || (uint64_t)host_clock_us() - j->crossed_since < FORGIVEN_US)
+        return;
+    lock(&j->lock);
+    unlink_pages(NO_PAGE, true);
+    memset(j->unframed, 0, sizeof j->unframed);
+    memset(j->ungrouped, 0, sizeof j->ungrouped);
+    j->crossed_since = 0;
     unlock(&j->lock);
     code_flush_fetch(h);
 }

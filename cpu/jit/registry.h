@@ -21,10 +21,14 @@ static inline struct JitHart *jit_hart(const struct Hart *h)
  * was translated and the pages around it are mapped as they were. */
 struct JitRegion *registry_find(struct Hart *h, uint32_t page, uint64_t pc);
 
-/* Groups of accesses in this page's code often crossed pages: its regions are
- * to be made without. */
+/* What is looked up at once in this page's code often crossed pages: its regions
+ * are to be made without frames, and if it goes on then, without groups. */
+bool registry_unframed(uint32_t page);
 bool registry_ungrouped(uint32_t page);
 void registry_ungroup(struct Hart *h, uint32_t page);
+
+/* Now and then: gives them back.  A program's next start has its stack elsewhere. */
+void registry_forgive(struct Hart *h);
 
 /* Finds out what this instance's engine does (JIT_FUSED); translations made
  * for one that does otherwise are forgotten. */

@@ -254,7 +254,10 @@ STRUCTS: dict[str, list[Field]] = {
         ("ahead_bytes", "u32"),  # the owner has put a table there that no hart has looked at
         ("ahead_count", "u32"), ("ahead_live", "u32"), ("ahead_pad", "u32"),  # usable ones of the table; regions that are such
         ("stat_ahead", "u64"), ("stat_ahead_refused", "u64"),  # regions taken from it; tables refused
-        ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),  # a bit for each page, by number modulo 4096
+        # a bit for each page, by number modulo 4096: its code does without frames; and without groups, too
+        ("stat_unframed", "u64"), ("unframed", "u64", 64),
+        ("stat_ungrouped", "u64"), ("ungrouped", "u64", 64),
+        ("crossed_since", "u64"),  # of the clock, in microseconds: when the first of these bits was set; 0: none is
     ],
     "JitIndirect": [("site", "u32"), ("target", "u32")],  # low halves of addresses
     "JitJump": [("tag", "u64"), ("slot", "u32"), ("pad", "u32")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from hartwell.layout import field
 from tests.core import bench, wild
 from tests.core.bench import get
 from tests.core.test_translator import EXACT, assert_same_course
@@ -82,4 +83,33 @@ def test_a_stack_that_is_only_read_is_not_looked_for_again_and_again() -> None:
     assert hart.x("s2") >= 64
     assert get(core, "Hart.stat_jit_insns", 0) > 100_000
     assert get(core, "Hart.stat_jit_slow", 0) < 1000
+    core.terminate()
+
+
+def test_frames_that_lie_in_two_pages_are_given_up_for_a_while_and_groups_are_not() -> None:
+    """What two frames have crosses a border together, and no group of one of them does."""
+    core = bench.fresh_core(harts=1, threshold=1)
+    hart = bench.Bench(core)
+    hart.load(paged(f"""addi sp, s1, 32; call f; beqz s9, main; call new; j main
+        f: {FAR}
+           addi sp, sp, -32; sd a6, 8(sp); sd s2, 16(sp); andi a5, s2, 1; bnez a5, f1; addi a4, a4, 1
+        f1: addi sp, sp, -32; sd a6, 8(sp); sd s2, 16(sp); ld a3, 8(sp); andi a5, s2, 2; bnez a5, f2; addi a4, a4, 1
+        f2: addi sp, sp, 32; ld a3, 8(sp); ld a4, 16(sp); addi sp, sp, 32; ret
+        new: {FAR} ret"""), wild.BASE)
+    hart.start(wild.BASE)
+    since = field("Machine.jit.crossed_since")
+
+    def run() -> tuple[int, int]:
+        for _ in range(40):
+            core.call("hart_run", 0, 5000, EXACT)
+        assert get(core, "Hart.mcause", 0) == 0
+        return get(core, "Machine.jit.stat_unframed"), get(core, "Machine.jit.stat_ungrouped")
+
+    assert run() == (1, 0)
+    assert get(core, "Hart.stat_jit_insns", 0) > 100_000
+    assert get(core, "Hart.stat_jit_slow", 0) < 1000
+    assert get(core, "Machine.jit.crossed_since") > 0
+    core.write(since.offset, (1).to_bytes(8, "little"))  # long ago
+    hart.x_set("s9", 1)  # something is to be translated
+    assert run() == (2, 0)
     core.terminate()
