@@ -18,8 +18,8 @@ from typing import Any
 from hartwell.devices.console import VirtioConsole
 from hartwell.errors import HartwellError, MachineStopped, NotSupported
 from hartwell.history.taps import Tap, VirtioTap
+from hartwell.lines import Lines
 
-LONGEST_LINE = 64 << 20  # of an answer; the guest may not fill Python's memory
 SHUTDOWN_SECONDS = 10.0  # for the guest's own power-off
 HELLO = b"hartwell agent 1"
 
@@ -40,7 +40,7 @@ class Agent:
 
     def __init__(self, port: VirtioConsole) -> None:
         self._port: VirtioConsole = port
-        self._line = bytearray()
+        self._input = Lines()
         self._unsent = bytearray()
         self._calls: dict[int, asyncio.Future[Result]] = {}
         self._next = 1
@@ -91,14 +91,14 @@ class Agent:
     def saved(self) -> dict[str, Any]:
         """For a snapshot.  Commands under way go on in the guest; nobody here waits for their ends."""
         return {
-            "present": self.present, "next": self._next, "line": base64.b64encode(self._line).decode(),
+            "present": self.present, "next": self._next, "line": base64.b64encode(self._input.rest).decode(),
             "unsent": base64.b64encode(self._unsent).decode(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """From a snapshot."""
         self._next = int(state.get("next", 1))
-        self._line[:] = base64.b64decode(str(state.get("line", "")))
+        self._input.rest[:] = base64.b64decode(str(state.get("line", "")))
         self._unsent[:] = base64.b64decode(str(state.get("unsent", "")))
         if state.get("present"):
             self._hello.set()
@@ -117,18 +117,14 @@ class Agent:
         data = self._port.read()
         if not data:
             return False
-        first, *more = data.split(b"\n")
-        self._line += first  # a long line comes in many pieces: none but the last is looked at again
-        del self._line[LONGEST_LINE:]
-        for rest in more:
-            line, self._line = bytes(self._line), bytearray(rest)
+        for line in self._input.feed(data):
             self._heard(line.strip(b"\r"))
         return True
 
     def restarted(self) -> None:
         """The machine starts from its first instruction again."""
         self.ended()
-        self._line.clear()
+        self._input.rest.clear()
         self._unsent.clear()
         self._hello = asyncio.Event()
         self._ended = False

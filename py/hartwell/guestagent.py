@@ -18,9 +18,9 @@ from typing import Any
 from hartwell.agent import Result
 from hartwell.devices.port import PortDevice
 from hartwell.errors import HartwellError, MachineStopped, NotSupported
+from hartwell.lines import Lines
 
 PORT = "org.qemu.guest_agent.0"
-LONGEST_LINE = 64 << 20
 MOST_ANSWERS = 64  # lines that nobody took yet
 POLL_SECONDS = (0.01, 0.25)  # between two looks whether a command has ended: at first, at most
 FILE_BLOCK = 48 << 10  # bytes of one guest-file-read or -write
@@ -34,7 +34,7 @@ class GuestAgent:
 
     def __init__(self, port: PortDevice) -> None:
         self._port = port
-        self._line = bytearray()
+        self._input = Lines()
         self._lines: deque[Any] = deque(maxlen=MOST_ANSWERS)
         self._came = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -151,18 +151,14 @@ class GuestAgent:
         data = self._port.read()
         if not data:
             return False
-        first, *more = data.split(b"\n")
-        self._line += first  # a long line comes in many pieces: none but the last is looked at again
-        del self._line[LONGEST_LINE:]
-        for rest in more:
-            line, self._line = bytes(self._line), bytearray(rest)
+        for line in self._input.feed(data):
             self._heard(line.rpartition(b"\xff")[2].strip())
         return True
 
     def restarted(self) -> None:
         """The machine starts from its first instruction again."""
         self.ended()
-        self._line.clear()
+        self._input.rest.clear()
         self._synced = self._ended = False
 
     def ended(self) -> None:

@@ -122,6 +122,15 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
     assert tab.errors == []
 
 
+def woken_by_python(context: BrowserContext, server: str) -> Tab:
+    """A page whose machine did not wake before Python was up."""
+    tab = Tab(context.new_page(), server)
+    tab.open()
+    tab.wait_for_state("running")
+    assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted)") is False
+    return tab
+
+
 def with_disks(context: BrowserContext, server: str, disks: str) -> Tab:
     """A page with a machine that has them, and no other."""
     tab = Tab(context.new_page(), server)
@@ -184,10 +193,7 @@ def test_a_disk_that_another_machine_has_changed_is_left_to_python(context: Brow
     tab.run("echo second | dd of=/dev/vda conv=sync,fsync")
     tab.python("await machine.close()")
     tab.page.close()
-    tab = Tab(context.new_page(), server)
-    tab.open()
-    tab.wait_for_state("running")
-    assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted)") is False
+    tab = woken_by_python(context, server)
     assert tab.run("head -n 1 /dev/vda") == "first\n"
     assert "are kept as 'data 2'" in tab.wait_for_screen("data 2")
     assert tab.errors == []
@@ -207,10 +213,7 @@ def test_who_does_not_know_what_a_recipe_needs_leaves_it_to_python(context: Brow
         "was")
     assert needs == [["disks"], False], "readers that know of no needs look for the layout"
     tab.page.close()
-    tab = Tab(context.new_page(), server)
-    tab.open()
-    tab.wait_for_state("running")
-    assert tab.page.evaluate("hartwell.ready.then(({ adopted }) => adopted)") is False
+    tab = woken_by_python(context, server)
     assert tab.run("head -n 1 /dev/vda") == "kept\n"
     assert tab.errors == []
 
