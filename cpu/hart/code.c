@@ -219,8 +219,9 @@ static struct FetchEntry *fetch_entry(struct Hart *h, uint64_t va)
     uint64_t tag = fetch_tag(h, va);
     if (__builtin_expect(e->tag != tag, 0)) {
         uint64_t pa;
-        bool global, superpage;
-        if (!mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, false, &pa, &global, &superpage))
+        bool global;
+        uint64_t span;
+        if (!mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, false, &pa, &global, &span))
             return NULL;
         if (!ram_at(pa, 2)) {
             trap_raise(h, CAUSE_FETCH_ACCESS, va);
@@ -230,8 +231,8 @@ static struct FetchEntry *fetch_entry(struct Hart *h, uint64_t va)
         *fetch_seen(h, fetch_class(h), va) |= 1ull << (va >> 12 & 63);
         if (!global && fetch_class(h) == FETCH_KERNEL)
             h->fetch_local = 1;
-        if (superpage)
-            tlb_note_superpage(h, va);
+        if (span > 0xfff)
+            tlb_note_superpage(h, va, span, global);
         tag = fetch_tag(h, va); /* making room may have flushed */
         *e = (struct FetchEntry){tag, mem_offset(slot_entries(h, slot)), slot};
         if (MACHINE->debug.breakpoint_count)
@@ -255,10 +256,11 @@ struct Insn *code_fetch(struct Hart *h, uint64_t va)
 uint32_t code_page(struct Hart *h, uint64_t va)
 {
     uint64_t pa;
-    bool global, superpage;
+    bool global;
+    uint64_t span;
     const struct FetchEntry *e = &fetch_table(h)[va >> 12 & (FETCH_TLB_ENTRIES - 1)];
     if (e->tag != fetch_tag(h, va)) {
-        if (h->trap_pending || !mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, true, &pa, &global, &superpage))
+        if (h->trap_pending || !mmu_translate(h, va, ACCESS_FETCH, h->fetch_mode, true, &pa, &global, &span))
             return NO_PAGE;
         e = fetch_entry(h, va); /* sets A; as a fetch ahead may (Privileged spec 4.3.1) */
         if (!e) {

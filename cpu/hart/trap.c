@@ -183,8 +183,9 @@ bool sys_cbo(struct Hart *h, uint32_t kind, uint64_t va)
         return true;
     }
     uint64_t pa;
-    bool global, superpage;
-    if (mmu_translate(h, va, ACCESS_READ, h->mem_mode, false, &pa, &global, &superpage))
+    bool global;
+    uint64_t span;
+    if (mmu_translate(h, va, ACCESS_READ, h->mem_mode, false, &pa, &global, &span))
         return true;
     h->trap_cause = h->trap_cause == CAUSE_LOAD_PAGE ? CAUSE_STORE_PAGE : CAUSE_STORE_ACCESS;
     return false;

@@ -170,11 +170,12 @@ static bool locate(struct Hart *h, uint64_t va, uint64_t *pa)
 {
     static const uint8_t tries[][2] = {
         {SET_SUM, ACCESS_READ}, {SET_U, ACCESS_READ}, {SET_S, ACCESS_FETCH}, {SET_U, ACCESS_FETCH}};
-    bool global, superpage;
+    bool global;
+    uint64_t span;
     if (h->privilege == PRIV_M)
-        return mmu_translate(h, va, ACCESS_READ, SET_M, true, pa, &global, &superpage);
+        return mmu_translate(h, va, ACCESS_READ, SET_M, true, pa, &global, &span);
     for (uint32_t i = 0; i < sizeof tries / sizeof tries[0]; i++)
-        if (mmu_translate(h, va, tries[i][1], tries[i][0], true, pa, &global, &superpage))
+        if (mmu_translate(h, va, tries[i][1], tries[i][0], true, pa, &global, &span))
             return true;
     return false;
 }

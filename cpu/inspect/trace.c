@@ -43,9 +43,10 @@ static uint32_t peek(struct Hart *h, uint32_t set, struct Cursor *c, uint64_t va
     uint32_t done = 0;
     while (done < count) {
         uint64_t at = va + done, page = at & ~0xfffull, pa;
-        bool global, superpage;
+        bool global;
+        uint64_t span;
         if (c->page != page + 1) {
-            if (!mmu_translate(h, page, ACCESS_READ, set, true, &pa, &global, &superpage))
+            if (!mmu_translate(h, page, ACCESS_READ, set, true, &pa, &global, &span))
                 return done;
             c->bytes = ram_at(pa, 4096);
             c->page = page + 1;

@@ -201,9 +201,10 @@ EXPORT uint64_t translate(uint32_t hart, uint64_t va, uint32_t access)
         return ~0ull;
     struct Hart *h = hart_at(hart);
     uint64_t pa;
-    bool global, superpage;
+    bool global;
+    uint64_t span;
     uint32_t set = access == ACCESS_FETCH ? h->fetch_mode : h->mem_mode;
-    return mmu_translate(h, va, access, set, true, &pa, &global, &superpage) ? pa : ~0ull;
+    return mmu_translate(h, va, access, set, true, &pa, &global, &span) ? pa : ~0ull;
 }
 
 EXPORT uint64_t csr_read(uint32_t hart, uint32_t number)

@@ -139,7 +139,7 @@ static bool leaf_allows(const struct Hart *h, uint64_t pte, uint32_t access, uin
 
 /* true: *pa is set.  false: *cause says what is wrong. */
 static bool walk(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, bool quiet, uint64_t *pa,
-                 bool *global, bool *superpage, uint32_t *cause)
+                 bool *global, uint64_t *span, uint32_t *cause)
 {
     uint32_t mode = (uint32_t)(h->satp >> 60);
     uint32_t levels = mode == 9 ? 4 : 3, bits = 12 + 9 * levels;
@@ -166,8 +166,8 @@ again:;
             table = (pte >> 10 & 0xfffffffffffull) << 12;
             continue;
         }
-        uint64_t span = (1ull << (12 + 9 * level)) - 1, base = (pte >> 10 & 0xfffffffffffull) << 12;
-        if (!leaf_allows(h, pte, access, set) || base & span)
+        uint64_t inside = (1ull << (12 + 9 * level)) - 1, base = (pte >> 10 & 0xfffffffffffull) << 12;
+        if (!leaf_allows(h, pte, access, set) || base & inside)
             return false;
         uint64_t want = pte | PTE_A | (access == ACCESS_WRITE ? PTE_D : 0);
         if (want != pte && !quiet) {
@@ -181,21 +181,21 @@ again:;
                 goto again; /* another hart changed it: what we read is old */
             page_dirtied((uint32_t)((at - RAM_BASE) / PAGE_SIZE));
         }
-        *pa = base | (va & span);
-        *superpage = level > 0;
+        *pa = base | (va & inside);
+        *span = inside;
         return true;
     }
     return false;
 }
 
 bool mmu_translate(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, bool quiet, uint64_t *pa,
-                   bool *global, bool *superpage)
+                   bool *global, uint64_t *span)
 {
     uint32_t cause = access_fault_cause[access];
     *pa = va;
     *global = true;
-    *superpage = false;
-    bool mapped = set == SET_M || h->satp >> 60 == 0 || walk(h, va, access, set, quiet, pa, global, superpage, &cause);
+    *span = PAGE_SIZE - 1;
+    bool mapped = set == SET_M || h->satp >> 60 == 0 || walk(h, va, access, set, quiet, pa, global, span, &cause);
     if (mapped && pmp_allows(h, *pa, access, set_privilege(set)))
         return true;
     return quiet ? false : trap_raise(h, mapped ? access_fault_cause[access] : cause, va);
@@ -205,7 +205,7 @@ bool mmu_translate(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, b
 
 /* Where va's page lies, after everything that a first use asks; enters it into
  * the current set's table.  NULL: not RAM. */
-static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t access, bool global, bool superpage)
+static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t access, bool global, uint64_t span)
 {
     const struct Machine *m = MACHINE;
     uint64_t at = (pa & PAGE_MASK) - RAM_BASE;
@@ -217,8 +217,8 @@ static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t ac
         page_dirtied(page);
     if (!(flags & PAGE_WATCHED) && !(m->debug.watchpoint_count && debug_watched(h, va, pa))) {
         tlb_enter(h, va, (uint32_t)at, access == ACCESS_WRITE, global);
-        if (superpage)
-            tlb_note_superpage(h, va);
+        if (span >= PAGE_SIZE)
+            tlb_note_superpage(h, va, span, global);
     }
     return ram_byte((uint32_t)at | (uint32_t)(va & (PAGE_SIZE - 1)));
 }
@@ -227,10 +227,11 @@ static uint8_t *page_enter(struct Hart *h, uint64_t va, uint64_t pa, uint32_t ac
  * with *ok true: a device's. */
 static uint8_t *host_pointer(struct Hart *h, uint64_t va, uint32_t access, uint64_t *pa, bool *ok)
 {
-    bool global, superpage;
+    bool global;
+    uint64_t span;
     h->stat_tlb_misses++;
-    *ok = mmu_translate(h, va, access, h->mem_mode, false, pa, &global, &superpage);
-    return *ok ? page_enter(h, va, *pa, access, global, superpage) : NULL;
+    *ok = mmu_translate(h, va, access, h->mem_mode, false, pa, &global, &span);
+    return *ok ? page_enter(h, va, *pa, access, global, span) : NULL;
 }
 
 /* HTIF, as spike has it: the low bit ends the run with the rest as status;

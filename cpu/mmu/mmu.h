@@ -68,9 +68,10 @@ void ram_written(uint64_t pa, uint64_t bytes);
 void ram_changed(uint64_t pa, uint64_t bytes);
 
 /* Page walk for the mode of `set`.  On success *pa.  With `quiet` no A/D
- * update and no trap, else a page or access fault is pending on failure. */
+ * update and no trap, else a page or access fault is pending on failure.
+ * *span: the bytes that one entry maps here, less one. */
 bool mmu_translate(struct Hart *h, uint64_t va, uint32_t access, uint32_t set, bool quiet, uint64_t *pa,
-                   bool *global, bool *superpage);
+                   bool *global, uint64_t *span);
 
 /* Physical memory protection, Privileged spec 3.7: may `privilege` do `access`
  * to the page of pa?  PMP grain is a page here. */
@@ -86,7 +87,8 @@ void tlb_use_set(struct Hart *h, uint32_t set);
 void tlb_flush_all(struct Hart *h);
 void tlb_flush_local(struct Hart *h); /* all that is not global */
 void tlb_flush_page(struct Hart *h, uint64_t va);
-void tlb_note_superpage(struct Hart *h, uint64_t va); /* va's translation is one */
+/* va's translation is one of span + 1 bytes. */
+void tlb_note_superpage(struct Hart *h, uint64_t va, uint64_t span, bool global);
 /* Enters va's page into the present set's table; at: the page's offset in RAM. */
 void tlb_enter(struct Hart *h, uint64_t va, uint32_t at, bool write, bool global);
 

@@ -5,6 +5,12 @@
 
 enum { TABLE_READ = 0, TABLE_WRITE = 1 };
 
+/* A page of a superpage can't be flushed alone: one fence covers all of it
+ * (Privileged spec 4.2.1), and the tables hold pages only.  So the range that
+ * superpages were seen in is kept: one of programs', which goes with their
+ * address space, and one of those global or in the upper half. */
+enum { SUPER_LOCAL = 0, SUPER_KERNEL = 1 };
+
 static uint32_t table_bytes(void) { return 8u << MACHINE->tlb_bits; }
 
 static uint64_t *tlb_table(const struct Hart *h, uint32_t set, uint32_t table)
@@ -120,29 +126,30 @@ void tlb_flush_local(struct Hart *h)
         journal_flush(h, set, TABLE_READ, false);
         journal_flush(h, set, TABLE_WRITE, false);
     }
-    h->super_low[0] = ~0ull; /* the user half has no global pages */
-    h->super_high[0] = 0;
+    h->super_low[SUPER_LOCAL] = ~0ull;
+    h->super_high[SUPER_LOCAL] = 0;
     code_flush_fetch_local(h);
 }
 
-/* A page of a superpage can't be flushed alone: one fence covers all of it
- * (Privileged spec 4.2.1), and the table doesn't know where it begins.  So the
- * range that superpages were seen in is kept, one for each half of the space. */
-void tlb_note_superpage(struct Hart *h, uint64_t va)
+void tlb_note_superpage(struct Hart *h, uint64_t va, uint64_t span, bool global)
 {
-    uint32_t half = va >> 63;
-    if (va < h->super_low[half])
-        h->super_low[half] = va;
-    if (va > h->super_high[half])
-        h->super_high[half] = va;
+    uint32_t range = global || va >> 63 ? SUPER_KERNEL : SUPER_LOCAL;
+    uint64_t first = va & ~span, last = va | span;
+    if (first < h->super_low[range])
+        h->super_low[range] = first;
+    if (last > h->super_high[range])
+        h->super_high[range] = last;
+}
+
+static bool by_superpages(const struct Hart *h, uint32_t range, uint64_t va)
+{
+    return va >= h->super_low[range] && va <= h->super_high[range];
 }
 
 void tlb_flush_page(struct Hart *h, uint64_t va)
 {
-    uint32_t half = va >> 63, index = tlb_index(va);
-    const uint64_t giga = 1ull << 30;
-    uint64_t low = h->super_low[half], high = h->super_high[half];
-    if (low <= high && (va >= low || low - va < giga) && (va <= high || va - high < giga)) {
+    uint32_t index = tlb_index(va);
+    if (by_superpages(h, SUPER_LOCAL, va) || by_superpages(h, SUPER_KERNEL, va)) {
         tlb_flush_all(h);
         return;
     }
@@ -192,6 +199,3 @@ void tlb_drop_code_writes(struct Hart *h, uint32_t own)
         }
     }
 }
-
-/* Every page leaves the write tables, so that its next write comes through the
- * gate.  Only while the hart stands still. */
