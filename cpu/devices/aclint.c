@@ -55,8 +55,10 @@ bool aclint_write(uint32_t offset, uint32_t size, uint64_t value)
     uint32_t harts = MACHINE->hart_count, index, shift;
     if (offset < MTIMECMP && size == 4 && offset % 4 == 0) {
         if (offset / 4 < harts) {
+            lock(&a->lock); /* else who takes it back may take back what was raised since */
             atomic_set(&a->msip[offset / 4], value & 1);
             hart_interrupt(hart_at(offset / 4), IRQ_MSI, value & 1);
+            unlock(&a->lock);
         }
         return true;
     }

@@ -197,6 +197,58 @@ def test_harts_start_stop_and_start_again(kernel: Bench) -> None:
     assert ram_read(kernel.core, DATA + 24) == 3
 
 
+def test_two_harts_start_one_at_once() -> None:
+    """It begins where one of them said, with what the same one gave along: place 1 with 1 or place 2 with 2."""
+    kernel = Bench(bench.fresh_core(harts=3, firmware="BUILTIN"))
+    code = kernel.load("""
+        li s0, DATA; li s3, 20000; li s4, -6; addi s5, a0, 1; la s1, one; li s6, 1; li s8, 0; beqz a0, again; la s1, two
+        again: li a7, HSM; li a6, 2; li a0, 2; ecall; bne a1, s6, again
+        li a6, 0; li a0, 2; mv a1, s1; mv a2, s5; addi s8, s8, 2; addi t0, s0, 32; amoadd.d t1, s6, (t0)
+        meet: ld t0, 32(s0); bltu t0, s8, meet
+        li t1, 64; beq s5, s6, turn; andi t1, s8, 126
+        turn: addi t1, t1, -2; blt zero, t1, turn
+        ecall; beqz a0, went; bne a0, s4, fail
+        went: ld t0, 16(s0); bnez t0, fail; srli t1, s8, 1; bltu t1, s3, again; j finish
+        one: li t0, 1; j look
+        two: li t0, 2
+        look: li s0, DATA; beq a1, t0, right; sd t0, 16(s0)
+        right: li a7, HSM; li a6, 1; ecall; j fail
+    """ + FINISH, **SYMBOLS)
+    for index in range(2):
+        kernel.start(code.base, S, index)
+    try:
+        run(kernel.core)
+    finally:
+        kernel.core.terminate()
+
+
+@pytest.mark.parametrize("function", [0, 3], ids=["start", "suspend"])
+def test_a_hart_does_not_begin_at_an_odd_address(kernel: Bench, function: int) -> None:
+    first = 1 if function == 0 else 0x8000_0000
+    kernel.execute("ecall", S, a7=HSM, a6=function, a0=first, a1=DATA + 1, a2=0)
+    assert kernel.x("a0") == 2**64 - 5
+
+
+def test_msip_and_its_interrupt_agree_whoever_wrote_last(hart: Bench) -> None:
+    """Hart 0 takes its software interrupt back while hart 1 raises it; then mip says what msip says."""
+    code = hart.load("""
+        li s0, DATA; li s1, ACLINT; li s3, 20000; li s5, 1; li s6, 0; bnez a0, other
+        round: addi s6, s6, 1; sd s6, 16(s0)
+        wait: ld t0, 24(s0); bne t0, s6, wait
+        sw zero, 0(s1); sd s6, 32(s0)
+        both: ld t0, 40(s0); bne t0, s6, both
+        lw t1, 0(s1); csrr t2, mip; srli t2, t2, 3; andi t2, t2, 1; bne t1, t2, fail; bne s6, s3, round; j success
+        other: addi s6, s6, 1; sd s6, 24(s0)
+        start: ld t0, 16(s0); bne t0, s6, start
+        sw s5, 0(s1); sd s6, 40(s0)
+        done: ld t0, 32(s0); bne t0, s6, done
+        j other
+    """ + FINISH, **SYMBOLS)
+    for index in range(2):
+        hart.start(code.base, M, index)
+    run(hart.core)
+
+
 @pytest.mark.parametrize("arguments", ["li a2, 0; li a3, 0", "li a2, 0x200000; li a3, 0x1000"], ids=["all", "page"])
 def test_remote_translation_fences(kernel: Bench, arguments: str) -> None:
     """Hart 0 moves a page on and on; hart 1, once told of a move, never reads an older page."""
