@@ -125,6 +125,17 @@ void uart_reset(void)
     u->ier = u->lcr = u->mcr = u->scr = u->dll = u->dlm = u->fcr = u->thre_pending = 0;
 }
 
+uint64_t uart_take(uint8_t *to, uint64_t max)
+{
+    uint64_t done = 0;
+    lock(&uart()->lock);
+    while (done < max && ring_get(&uart()->rx, to + done))
+        done++;
+    update(uart());
+    unlock(&uart()->lock);
+    return done;
+}
+
 /* The supervisor put bytes into rx, or took some from a tx that was full. */
 EXPORT void uart_input(void)
 {

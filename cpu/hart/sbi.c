@@ -1,8 +1,8 @@
 /* Built-in firmware: the RISC-V Supervisor Binary Interface 2.0, answered by
  * the core itself, so a kernel starts in S mode with no M-mode image at all.
  * Extensions: base, TIME, IPI, RFENCE, HSM, SRST, DBCN. */
+#include "devices/uart.h"
 #include "mmu/mmu.h"
-#include "machine/ring.h"
 #include "hart/trap.h"
 
 enum {
@@ -16,6 +16,7 @@ enum {
 };
 
 enum { HSM_STARTED = 0, HSM_STOPPED = 1, HSM_START_PENDING = 2, HSM_SUSPENDED = 4 };
+enum { HSM_CLAIMED = 0x100 }; /* ours: whoever starts it still says where; pending, for those who ask */
 
 struct Answer {
     int64_t error;
@@ -104,23 +105,25 @@ static struct Answer rfence(struct Hart *h, uint64_t function, uint64_t mask, ui
     return success(0);
 }
 
+static bool can_start_at(uint64_t pa) { return pa % 2 == 0 && ram_at(pa, 2); }
+
 static struct Answer hsm(struct Hart *h, uint64_t function, uint64_t a0, uint64_t a1, uint64_t a2)
 {
+    uint32_t state;
     switch (function) {
     case 0: { /* start */
         if (a0 >= MACHINE->hart_count)
             return failure(SBI_INVALID_PARAM);
-        if (!ram_at(a1, 2))
+        if (!can_start_at(a1))
             return failure(SBI_INVALID_ADDRESS);
         struct Hart *other = hart_at((uint32_t)a0);
-        if (atomic_get(&other->hsm_state) != HSM_STOPPED)
+        uint32_t stopped = HSM_STOPPED;
+        if (!__atomic_compare_exchange_n(&other->hsm_state, &stopped, HSM_CLAIMED, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_SEQ_CST))
             return failure(SBI_ALREADY_AVAILABLE);
         other->hsm_start = a1;
         other->hsm_opaque = a2;
-        uint32_t stopped = HSM_STOPPED;
-        if (!__atomic_compare_exchange_n(&other->hsm_state, &stopped, HSM_START_PENDING, false, __ATOMIC_SEQ_CST,
-                                         __ATOMIC_SEQ_CST))
-            return failure(SBI_ALREADY_AVAILABLE);
+        atomic_set(&other->hsm_state, HSM_START_PENDING);
         hart_attend(other, ATTENTION_INTERRUPT);
         return success(0);
     }
@@ -130,11 +133,12 @@ static struct Answer hsm(struct Hart *h, uint64_t function, uint64_t a0, uint64_
     case 2: /* status */
         if (a0 >= MACHINE->hart_count)
             return failure(SBI_INVALID_PARAM);
-        return success(atomic_get(&hart_at((uint32_t)a0)->hsm_state));
+        state = atomic_get(&hart_at((uint32_t)a0)->hsm_state);
+        return success(state == HSM_CLAIMED ? HSM_START_PENDING : state);
     case 3: /* suspend */
         if ((uint32_t)a0 != 0 && (uint32_t)a0 != 0x80000000u)
             return failure(SBI_INVALID_PARAM);
-        if ((uint32_t)a0 != 0 && !ram_at(a1, 2))
+        if ((uint32_t)a0 != 0 && !can_start_at(a1))
             return failure(SBI_INVALID_ADDRESS);
         h->hsm_start = (uint32_t)a0 ? a1 : 0; /* 0: retentive, go on after the call */
         h->hsm_opaque = a2;
@@ -171,8 +175,7 @@ static struct Answer debug_console(uint64_t function, uint64_t a0, uint64_t low,
         text = high ? NULL : ram_at(low, a0);
         if (!text)
             return failure(SBI_INVALID_PARAM);
-        while (done < a0 && ring_get(&MACHINE->uart.rx, text + done))
-            done++;
+        done = uart_take(text, a0);
         ram_written(low, done);
         return success(done);
     case 2: /* write byte */

@@ -10,6 +10,7 @@ from hartwell.devices.board import ACLINT, PLIC, RTC, SYSCON, UART, UART_IRQ, VI
 from hartwell.devices.console import UartConsole
 from hartwell.layout import CONSTANTS, MAX_VIRTIO, RING_SIZE, field
 from hartwell.platform import Core
+from tests.core.bench import Bench, fresh_core
 from tests.core.virtio_driver import FAULT, bus_read, bus_write
 
 MSI, MTI, SEI, MEI = 3, 7, 9, 11
@@ -319,6 +320,18 @@ def test_divisor_latch_scratch_and_modem_loop(core: Core, uart: UartConsole) -> 
     assert get(core, IER) == 0 and uart.read() == b""
     put(core, MCR, 0x10 | 0x0A)  # what Linux looks for: OUT2 and RTS come back as DCD and CTS
     assert get(core, MSR) & 0xF0 == 0x90
+
+
+def test_what_the_sbi_console_takes_is_not_received_by_the_uart() -> None:
+    core = fresh_core(firmware="BUILTIN")
+    hart, uart = Bench(core), UartConsole(core)
+    put(core, IER, 1)
+    assert uart.write(b"abc") == 3 and irq_is_high(core)
+    for count in (2, 1):  # DBCN: read
+        hart.execute("ecall", Bench.S, a7=0x4442434E, a6=1, a0=8 if count == 1 else 2, a1=Bench.DATA, a2=0)
+        assert (hart.x("a0"), hart.x("a1")) == (0, count)
+        assert irq_is_high(core) == (count == 2)
+    core.terminate()
 
 
 # --- RTC and syscon ------------------------------------------------------------------
