@@ -115,6 +115,7 @@ class Control:
         goes past that.
         """
         core = self._core
+        self._need_still(hart)
         if self._reason(hart):
             self._go_over(hart)
             stops.forget(core, hart)
@@ -123,12 +124,20 @@ class Control:
         return self.advance(hart, count)
 
     def advance(self, hart: int, count: int = 1) -> int:
-        """As `step`, but stops also at what is set where the hart stands."""
+        """As `step`, but stops also at what is set where the hart stands.
+
+        Raises HartwellError for a hart that runs: two threads would run it.
+        """
+        self._need_still(hart)
         flags = _STEP | (0 if self.interrupts else CONSTANTS["RUN_STEP"])
         for made in range(count):
             if self._core.call("hart_run", hart, 1, flags) == CONSTANTS["RUN_DEBUG_STOP"]:
                 return made
         return count
+
+    def _need_still(self, hart: int) -> None:
+        if not self.still(hart):
+            raise HartwellError(f"hart {hart} runs, so it can't step; pause it first")
 
     def _go_over(self, hart: int) -> None:
         over = CONSTANTS["OVER_BREAK"]

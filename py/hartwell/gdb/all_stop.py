@@ -35,6 +35,8 @@ class AllStop:
 
     def resume(self, actions: dict[int, Action]) -> bytes | None:
         """The answer to vCont; None when it comes later."""
+        if self._running:  # until a stop is told of, gdb may interrupt and nothing else
+            raise HartwellError("harts go on already")
         control = self._debugger.control
         if device := self._debugger.device():
             self._debugger.forget(None)

@@ -38,10 +38,21 @@ def run(line: str, session: Session) -> str:
     name, *arguments = line.split() or ["help"]
     if name not in COMMANDS:
         return f"there is no monitor command {name!r}; `monitor help` lists them\n"
+    usage, act = COMMANDS[name]
     try:
-        return COMMANDS[name][1](session, arguments)
-    except (HartwellError, ValueError, KeyError, IndexError) as error:
+        return act(session, arguments)
+    except HartwellError as error:
         return f"monitor {name}: {error}\n"
+    except (ValueError, KeyError, IndexError):
+        return f"monitor {name} {' '.join(arguments)}".rstrip() + f": expected monitor {usage}\n"
+
+
+def _number(text: str) -> int:
+    """Decimal, or with 0x, 0o, 0b.  ValueError for what no address or register can be."""
+    value = int(text, 0)
+    if not 0 <= value < 1 << 64:
+        raise ValueError(text)
+    return value
 
 
 def _help(_: Session, __: list[str]) -> str:
@@ -58,20 +69,22 @@ def _csr(session: Session, words: list[str]) -> str:
     csr = session.debugger.harts[session.hart].csr
     if not words:
         return "".join(f"{name:14} {csr[name]:#018x}\n" for name in CSRS)
+    if words[0] not in CSRS:
+        raise HartwellError(f"{words[0]!r} is no CSR of this hart")
     if len(words) == 2:
-        csr[words[0]] = int(words[1], 0)
+        csr[words[0]] = _number(words[1])
     return f"{words[0]} {csr[words[0]]:#018x}\n"
 
 
 def _pmem(session: Session, words: list[str]) -> str:
-    address, count = int(words[0], 0), int(words[1], 0) if len(words) > 1 else 64
+    address, count = _number(words[0]), _number(words[1]) if len(words) > 1 else 64
     data = session.debugger.view.read(address, min(count, DUMP_BYTES), None)
     lines = [data[at : at + LINE] for at in range(0, len(data), LINE)]
     return "".join(f"{address + LINE * i:#x}: {line.hex(' ')}\n" for i, line in enumerate(lines))
 
 
 def _translate(session: Session, words: list[str]) -> str:
-    found = session.debugger.view.translate(int(words[0], 0), session.hart)
+    found = session.debugger.view.translate(_number(words[0]), session.hart)
     return "not mapped\n" if found is None else f"{found:#x}\n"
 
 
@@ -82,7 +95,7 @@ def _phys(session: Session, words: list[str]) -> str:
 
 
 def _step(session: Session, words: list[str]) -> str:
-    session.debugger.control.step(session.hart, min(int(words[0], 0) if words else 1, MOST_STEPS))
+    session.debugger.control.step(session.hart, min(_number(words[0]) if words else 1, MOST_STEPS))
     return f"hart {session.hart}: {session.debugger.harts[session.hart].pc:#x}\n"
 
 
@@ -94,8 +107,10 @@ def _interrupts(session: Session, words: list[str]) -> str:
 
 
 def _reset(session: Session, words: list[str]) -> str:
+    if words not in ([], ["go"]):
+        raise ValueError(words)
+    session.machine.reset(halt=not words)
     session.beginning = True
-    session.machine.reset(halt="go" not in words)
     return "the machine begins anew\n"
 
 

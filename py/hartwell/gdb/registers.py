@@ -28,6 +28,8 @@ def read(hart: Hart, number: int) -> bytes:
 
 def write(hart: Hart, number: int, data: bytes) -> None:
     """Sets a register.  IndexError for a number, ValueError for a value that cannot be."""
+    if len(data) != BYTES:
+        raise ValueError(f"{len(data)} bytes are no register's, which has {BYTES}")
     value = int.from_bytes(data, "little") & _MASK64
     if 0 <= number < PC:
         hart.x[number] = value

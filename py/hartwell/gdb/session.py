@@ -240,6 +240,8 @@ class Session:
     def set_non_stop(self, on: bool) -> None:
         """Everything stands still afterwards."""
         control = self.debugger.control
+        for task in self._tasks:  # steps that the other mode has begun
+            task.cancel()
         control.pause()
         self._mode = NonStop(self) if on else AllStop(self)
         control.stop_all(not on)
