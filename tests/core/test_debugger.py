@@ -159,6 +159,21 @@ async def test_a_condition_that_fails_stops(capsys: pytest.CaptureFixture[str]) 
         assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+async def test_a_listener_that_fails_keeps_nobody_else_from_hearing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither another listener nor whoever waits for the machine's end."""
+    async with bare(COUNTING) as (machine, code):
+        heard: list[bool] = []
+        machine.debugger.listeners += [lambda: print(1 // 0), lambda: heard.append(machine.debugger.over)]
+        machine.debugger.break_at(code["loop"])
+        assert (await machine.debugger.stopped(LIMIT)).reason == "breakpoint"
+        assert machine.debugger.pause().reason == "breakpoint"
+        assert heard == [False, False]
+        machine._core.call("machine_stop", CONSTANTS["STOP_EXIT"], 3)
+        assert await asyncio.wait_for(machine.wait(), LIMIT) == 3
+        assert heard[-1] is True
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 async def test_translation_stays_on_where_nothing_is_set() -> None:
     """Ten breakpoints and a watchpoint on other pages: the loop runs translated as
     before, and does so again after one was hit in it and taken away."""
@@ -211,7 +226,9 @@ async def test_steps() -> None:
 async def test_a_step_into_a_trap_ends_at_its_handler() -> None:
     async with bare("la t0, handler; csrw mtvec, t0; here: ecall; j here; .align 2; handler: j handler") as (machine, code):
         debugger = machine.debugger
-        await asyncio.sleep(0.02)
+        async with asyncio.timeout(LIMIT):
+            while machine.harts[0].csr["mtvec"] != code["handler"]:
+                await asyncio.sleep(0.02)
         debugger.pause()
         machine.harts[0].pc = code["here"]
         assert debugger.step().pc == code["handler"]

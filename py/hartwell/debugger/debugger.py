@@ -279,7 +279,10 @@ class Debugger:
 
     def _call(self) -> None:
         for listener in list(self.listeners):
-            listener()
+            try:
+                listener()
+            except Exception:  # noqa: BLE001 - it may be a person's own, and others have to hear as well
+                traceback.print_exc()
 
     def _resolve(self, where: int | str, task: Process | None, program: str) -> tuple[int, str]:
         if isinstance(where, int):
