@@ -97,9 +97,10 @@ def test_questions_that_are_not_for_it(question: bytes) -> None:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> str:
-    (tmp_path / "dists/trixie").mkdir(parents=True)
-    (tmp_path / "dists/trixie/InRelease").write_bytes(b"signed\n" * 1000)
-    return tmp_path.as_uri()
+    (tmp_path / "debian/dists/trixie").mkdir(parents=True)
+    (tmp_path / "debian/dists/trixie/InRelease").write_bytes(b"signed\n" * 1000)
+    (tmp_path / "secret").write_bytes(b"not of the archive")
+    return (tmp_path / "debian").as_uri()
 
 
 def test_the_server_has_the_archive_and_nothing_else(mirror: str) -> None:
@@ -107,7 +108,8 @@ def test_the_server_has_the_archive_and_nothing_else(mirror: str) -> None:
         base = f"http://127.0.0.1:{server.port}"
         with urllib.request.urlopen(f"{base}/debian/dists/trixie/InRelease") as got:
             assert got.read() == b"signed\n" * 1000
-        for path in ("/", "/debian", "/static/x", "/debian/../../etc/passwd", "/debian/%2e%2e/x", "/debian//etc/passwd"):
+        for path in ("/", "/debian", "/static/x", "/debian/../../etc/passwd", "/debian/%2e%2e/secret", "/debian//etc/passwd",
+                     "/debian/dists/..%2f..%2fsecret", "/debian/dists%2F..%2F%2E%2E%2Fsecret", "/debian/%00"):
             with pytest.raises(urllib.error.HTTPError) as failed:
                 urllib.request.urlopen(base + path)
             assert failed.value.code == 404

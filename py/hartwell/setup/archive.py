@@ -39,7 +39,8 @@ def open_file(
 
     Raises SetupError when there is no mirror, or none answers.
     """
-    if not _PATH.fullmatch(path) or ".." in path.replace("%2e", ".").replace("%2E", ".").split("/"):
+    meant = urllib.parse.unquote(path)  # as a mirror takes it, one that is a folder too
+    if not _PATH.fullmatch(path) or ".." in meant.split("/") or "\0" in meant:
         raise FileNotFoundError(path)
     asked = {name: headers[name] for name in _ASKED if name in headers}
     trouble: Exception | None = None
