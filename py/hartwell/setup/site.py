@@ -73,7 +73,7 @@ def find_file(path: str, web: Path, static: Path) -> Path | None:
 
 def byte_range(text: str | None, size: int) -> tuple[int, int] | None:
     """First byte and end of a Range header's one range (RFC 9110, 14); None means the whole file."""
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", (text or "").replace(" ", ""))
+    match = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", (text or "").replace(" ", ""))
     if not match or match[0] == "bytes=-":
         return None  # several ranges, or no range that we know: allowed to be ignored
     if not match[1]:
