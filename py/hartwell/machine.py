@@ -256,13 +256,16 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
             self.history.pause()
             return
         self._core.call("machine_pause")
-        end = time.monotonic() + PAUSE_SECONDS
-        while running := self._core.load(WORDS["running_harts"]):
-            if not self._core.block(WORDS["running_harts"], running, 0.1) and time.monotonic() > end:
-                self._core.call("machine_resume")
-                raise HartwellError(f"{running} harts did not come to rest within {PAUSE_SECONDS} s; the machine goes on")
-            if self._core.load(WORDS["stop_reason"]):
+        # Waits are counted, not the clock: where all of this stood still (a lid that was closed, a tab
+        # that was frozen) the harts have had no time either.
+        for _ in range(int(PAUSE_SECONDS / 0.1)):
+            running = self._core.load(WORDS["running_harts"])
+            if not running or self._core.load(WORDS["stop_reason"]):
                 return
+            self._core.block(WORDS["running_harts"], running, 0.1)
+        if running := self._core.load(WORDS["running_harts"]):
+            self._core.call("machine_resume")
+            raise HartwellError(f"{running} harts did not come to rest within {PAUSE_SECONDS} s; the machine goes on")
 
     def _go(self) -> None:
         if self.history:

@@ -74,10 +74,10 @@ class Control:
         """This hart stands still when this returns; the others go on."""
         core, active = self._core, field("Hart.active", hart).offset
         core.call("debug_hold", hart, 1)
-        for _ in range(int(HOLD_SECONDS / 0.05)):
+        for _ in range(int(HOLD_SECONDS / 0.01)):
             if not core.load(active):
                 return
-            core.block(active, 1, 0.001)
+            core.block(active, 1, 0.01)
         core.call("debug_hold", hart, 0)
         raise HartwellError(f"hart {hart} did not come to rest within {HOLD_SECONDS} s; it goes on")
 
