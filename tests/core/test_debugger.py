@@ -17,7 +17,7 @@ from tests.core.bare import bare
 from tests.core.bench import Bench, get, put
 from tests.core.paging import LEAF, PAGE, R, Space, W, X
 
-LIMIT = 30.0
+LIMIT = 240.0
 DATA = RAM_BASE + 0x20_0000
 # Every hart counts in a word of its own and calls `work` between; `go` lets it.
 COUNTING = """
@@ -62,7 +62,7 @@ async def test_a_breakpoint_is_set_while_its_code_runs_on_both_harts() -> None:
         debugger = machine.debugger
         debugger.break_at(code["work"])
         seen = set()
-        for _ in range(200):
+        for _ in range(10_000):  # who comes first is the computer's choice
             stop = await debugger.stopped(LIMIT)
             assert machine.harts[stop.hart].pc == code["work"]
             seen.add(stop.hart)
@@ -83,11 +83,13 @@ async def test_a_condition_says_which_hits_count() -> None:
             return stop.hart == 1 and hart.x[9] % 4 == 0
 
         point = debugger.break_at(code["back"], condition=wanted)
-        for _ in range(3):
+        for turn in range(10_000):
             stop = await debugger.stopped(LIMIT)
             assert (stop.hart, stop.pc, stop.point) == (1, code["back"], point)
             assert hart.x[9] % 4 == 0
             debugger.resume()
+            if turn >= 2 and 0 in asked:  # when hart 0 runs is the computer's choice
+                break
         assert 0 in asked
         debugger.pause()
         debugger.clear()

@@ -101,8 +101,11 @@ async def test_a_folder_that_makes_wait_is_answered_later(core: WasmtimeCore) ->
     _, places = driver.request(0, [ATTACH], [100])
     device.serve()
     assert driver.used(0) == []
-    await asyncio.sleep(0.1)
-    [(_, written)] = driver.used(0)
+    for _ in range(1200):
+        if used := driver.used(0):
+            break
+        await asyncio.sleep(0.1)
+    [(_, written)] = used
     reply = decode(driver.peek(places[0], written))
     assert (reply.kind, reply.qid.path) == ("Rattach", 7)
     assert await HandleFolder(Slow()).list(()) == ["a"]

@@ -153,7 +153,7 @@ def test_run() -> None:
     def answer(request: dict[str, Any]) -> list[Any]:
         return [{"return": {"pid": 7} if request["execute"] == "guest-exec" else next(polls)}]
 
-    result = talk(answer, lambda agent, _: agent.run("false", 5))
+    result = talk(answer, lambda agent, _: agent.run("false", 120))
     assert (result.stdout, result.stderr, result.returncode) == ("out", "err", 3)
 
 
@@ -235,10 +235,10 @@ def test_who_gives_up_leaves_no_answer_for_the_next() -> None:
 
 def test_who_waits_is_told_of_a_reboot() -> None:
     async def work(agent: GuestAgent, _: Wire) -> None:
-        asking = asyncio.ensure_future(agent.run("sleep 9", 10))
+        asking = asyncio.ensure_future(agent.run("sleep 9", 120))
         await asyncio.sleep(0.05)
         agent.restarted()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(120):
             await asking
 
     for status in ([], [{"return": {"exited": False}}]):  # before an answer, and between two
@@ -252,7 +252,7 @@ def test_results_that_make_no_sense(strange: Any) -> None:
         return [{"return": {"pid": 7} if request["execute"] == "guest-exec" else strange}]
 
     with pytest.raises(HartwellError, match="agent"):
-        talk(answer, lambda agent, _: agent.run("true", 5))
+        talk(answer, lambda agent, _: agent.run("true", 120))
 
 
 def test_messages_that_wait_for_a_driver_have_an_end(guest: Guest) -> None:

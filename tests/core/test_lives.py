@@ -65,7 +65,7 @@ async def place() -> AsyncIterator[Place]:
 async def counts(machine: Machine) -> bool:
     """Does its guest run?"""
     before = machine.memory.read(COUNT, 8)
-    for _ in range(200):
+    for _ in range(24_000):
         await asyncio.sleep(0.005)
         if machine.memory.read(COUNT, 8) != before:
             return True
@@ -208,7 +208,7 @@ async def test_a_file_does_not_say_what_a_guest_starts_from(place: Place, tmp_pa
         machine = await place.wake(name)
         assert ("bare" in machine._request.options) == starts
         machine.reset()
-        for _ in range(200):
+        for _ in range(12_000):
             await asyncio.sleep(0.01)
             if machine.state == "crashed" or machine.state == "running" and await counts(machine):
                 break
@@ -256,7 +256,7 @@ async def test_a_reset_waits_for_a_save(place: Place) -> None:
     place.store.before = before
     await asyncio.gather(machine.checkpoint("desk"), asyncio.sleep(0.1), return_exceptions=True)
     assert place.store.kept["snapshot", "desk"][1] != stored
-    for _ in range(200):
+    for _ in range(12_000):
         if machine.state == "running" and int.from_bytes(machine.memory.read(COUNT, 8), "little"):
             break
         await asyncio.sleep(0.01)
@@ -281,7 +281,7 @@ async def test_a_close_that_is_cut_short_ends_all_the_same(place: Place) -> None
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    for _ in range(200):
+    for _ in range(12_000):
         if not place.alive:
             break
         await asyncio.sleep(0.01)

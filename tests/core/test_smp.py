@@ -19,7 +19,7 @@ from tests.oracle.programs import encode
 
 S, M = Bench.S, Bench.M
 DATA = Bench.DATA
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 240.0
 IPI, RFENCE, HSM, TIME = 0x735049, 0x52464E43, 0x48534D, 0x54494D45
 SYMBOLS = {"DATA": DATA, "SYSCON": SYSCON, "ACLINT": ACLINT, "PASS": 0x5555, "IPI": IPI, "RFENCE": RFENCE, "HSM": HSM,
            "TIME": TIME, "FAIL": 0x1_3333}
@@ -359,7 +359,9 @@ def test_a_paused_machine_stands_still(hart: Bench) -> None:
 
     def meanwhile() -> None:
         counts = []
-        for _ in range(20):
+        for turn in range(20_000):
+            if turn >= 20 and counts[0] < counts[-1]:  # when a hart gets to run is the computer's choice
+                break
             time.sleep(0.003)
             pause(core)
             before, clock = state(core), core.call("machine_clock")

@@ -74,7 +74,7 @@ def serving(*arguments: str, preboot: bool = False) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(120)
 
 
 class _Plain(http.server.SimpleHTTPRequestHandler):

@@ -7,8 +7,9 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-READY_SECONDS = 120  # Python's first start, on a busy machine
-BOOT_SECONDS = 240
+READY_SECONDS = 240  # Python's first start, on a busy machine
+BOOT_SECONDS = 900
+SECONDS = 240  # for anything else: limits are against waiting for ever, not for haste
 PROMPT = r"[#$] $"
 
 
@@ -57,13 +58,13 @@ class Tab:
             raise PythonError(answer["name"], answer["message"], answer.get("traceback") or "")
         return answer["value"]
 
-    def expect(self, pattern: str, timeout: float = 60) -> str:
+    def expect(self, pattern: str, timeout: float = SECONDS) -> str:
         """The console's output up to and with the match of a regular expression."""
         return str(self.python(f"await machine.console.expect({pattern!r}, timeout={timeout})"))
 
     def run(self, command: str) -> str:
         """What a command in the guest prints."""
-        return str(self.python(f"(await machine.run({command!r})).stdout"))
+        return str(self.python(f"(await machine.run({command!r}, timeout={SECONDS})).stdout"))
 
     def type(self, text: str) -> None:
         """Types on the keyboard, into the console."""
@@ -85,7 +86,7 @@ class Tab:
         )
         return text
 
-    def wait_for_screen(self, text: str, seconds: float = 60) -> str:
+    def wait_for_screen(self, text: str, seconds: float = SECONDS) -> str:
         """Until the terminal shows `text`."""
         end = time.monotonic() + seconds
         while text not in (shown := self.screen()):

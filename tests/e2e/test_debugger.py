@@ -75,7 +75,7 @@ def test_source_lines_of_a_program(machine_tab: Tab, panel, tmp_path: Path) -> N
     machine_tab.run("cp /mnt/host/busy /tmp/busy; chmod +x /tmp/busy")
     panel.get_by_role("button", name="Set").click()
     panel.get_by_text(f"break busy.c:{line}").wait_for()
-    machine_tab.python("import asyncio\nbusy = asyncio.ensure_future(machine.run('/tmp/busy 3', 120))")
+    machine_tab.python("import asyncio\nbusy = asyncio.ensure_future(machine.run('/tmp/busy 3', 600))")
     machine_tab.wait_for_state("paused")
     panel.locator("table[data-name=source] tr.here", has_text="sink += round;").wait_for()
     assert panel.locator("[data-name=at]").inner_text() == f"busy.c:{line}"
@@ -126,7 +126,7 @@ def test_the_bridge_refuses_foreign_pages(machine_tab: Tab) -> None:
     """A WebSocket of another origin gets no port."""
     address = urllib.parse.urlsplit(machine_tab.address)
     for origin in ("http://evil.example", "null", f"http://localhost.evil.example:{address.port}"):
-        with socket.create_connection((str(address.hostname), address.port or 80), 10) as connection:
+        with socket.create_connection((str(address.hostname), address.port or 80), 120) as connection:
             connection.sendall(
                 f"GET /ws/gdb?port=0 HTTP/1.1\r\nHost: {address.netloc}\r\nOrigin: {origin}\r\nUpgrade: websocket\r\n"
                 "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()

@@ -18,8 +18,8 @@ from hartwell.disks import Disk
 from hartwell.errors import BadConfiguration, DiskInUse, DiskNotFound
 machine = await Machine.boot(
     "shell", show=False, share=None, network=None, disks=[Disk(SOURCE, size=SIZE, overlay="data", cache="16M")])
-await machine.console.expect("[#$] $", timeout=200)
-await machine.run("modprobe ext4")
+await machine.console.expect("[#$] $", timeout=400)
+await machine.run("modprobe ext4", timeout=400)
 """
 WRITE = BOOT + """
 done = await machine.run(
@@ -51,7 +51,8 @@ for error, work in (
     except error as refused:
         told["refused"].append(str(refused))
 """ + BOOT.replace("SIZE", "None").replace("SOURCE", "FOLDER + '/base'") + """
-done = await machine.run("cat /sys/block/vda/size; mount -t ext4 /dev/vda /mnt && md5sum /mnt/noise | cut -c1-32; cat /mnt/sum")
+done = await machine.run(
+    "cat /sys/block/vda/size; mount -t ext4 /dev/vda /mnt && md5sum /mnt/noise | cut -c1-32; cat /mnt/sum", timeout=400)
 told["after"] = done.stdout.split()
 await machine.close()
 print(json.dumps(told))

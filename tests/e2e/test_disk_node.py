@@ -17,20 +17,20 @@ import json
 from hartwell.disks import Disk
 machine = await Machine.boot(
     "shell", show=False, share=None, network=None, disks=[Disk(size="64M", overlay="data", cache="16M")])
-await machine.run("modprobe ext4")
+await machine.run("modprobe ext4", timeout=400)
 """
 # Twice: without a journal Linux writes inodes after a sync's flush; the second one's flush is for them.
 WRITE = BOOT + """
 done = await machine.run(
     "mke2fs /dev/vda > /dev/null && mount -t ext4 /dev/vda /mnt && cd /mnt && head -c 30000000 /dev/urandom > noise && "
-    "md5sum noise > sum && sync && sync && echo synced")
+    "md5sum noise > sum && sync && sync && echo synced", timeout=400)
 print(done.stdout, flush=True)
 await machine.run("while :; do head -c 3000000 /dev/urandom > /mnt/more; done", timeout=600)
 """
 READ = BOOT + """
 from hartwell import overlays
 from hartwell.errors import DiskInUse
-told = {"read": (await machine.run("mount -t ext4 /dev/vda /mnt && cd /mnt && md5sum -c sum")).stdout}
+told = {"read": (await machine.run("mount -t ext4 /dev/vda /mnt && cd /mnt && md5sum -c sum", timeout=400)).stdout}
 try:
     await overlays.reset("data")
 except DiskInUse as error:
@@ -39,7 +39,7 @@ told["list"] = [[one.name, one.disk >> 20, one.changed >= 30000000] for one in a
 await machine.close()
 told["reset"] = [await overlays.reset("data"), await overlays.reset("data"), await overlays.overlays()]
 """ + BOOT + """
-told["empty"] = (await machine.run("head -c 1000000 /dev/vda | tr -d '\\\\000' | wc -c")).stdout
+told["empty"] = (await machine.run("head -c 1000000 /dev/vda | tr -d '\\\\000' | wc -c", timeout=400)).stdout
 print(json.dumps(told))
 """
 

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.tab import Tab
 
 DATA = bytes(range(256)) * 2000
-MOUNTED = "for i in $(seq 100); do grep -q /mnt/host /proc/mounts && exit; sleep 0.2; done; exit 1"
+MOUNTED = "for i in $(seq 600); do grep -q /mnt/host /proc/mounts && exit; sleep 0.2; done; exit 1"
 # Puts files on an element as a person's hand would.
 DROP = """async ([selector, name, text]) => {
     const data = new DataTransfer();
@@ -40,7 +40,7 @@ def shared(machine_tab: Tab) -> Iterator[Tab]:
 
 def run(tab: Tab, command: str) -> str:
     """What a command in the guest prints; it must succeed."""
-    result = tab.python(f"r = await machine.run({command!r}); [r.returncode, r.stdout, r.stderr]")
+    result = tab.python(f"r = await machine.run({command!r}, timeout=240); [r.returncode, r.stdout, r.stderr]")
     assert result[0] == 0, f"{command}: {result}"
     return str(result[1])
 

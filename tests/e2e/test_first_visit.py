@@ -28,13 +28,13 @@ def test_the_machine_that_was_booted_ahead_has_folder_and_network(new_tab: Calla
             assert tab.python("(await machine.files.read('/mnt/host/answer')).decode()") == "by the guest\n"
             [status] = tab.python("machine.network.status")
             assert status["segment"] == "relay"
-            for _ in range(100):
+            for _ in range(1200):
                 [status] = tab.python("machine.network.status")
                 if status["state"] != "connecting":
                     break
                 tab.page.wait_for_timeout(100)
             if status["state"] == "connected":  # else this machine has no passt
-                assert tab.python(f"(await machine.run({LEASE!r}, timeout=120)).returncode") == 0
+                assert tab.python(f"(await machine.run({LEASE!r}, timeout=240)).returncode") == 0
                 assert tab.run(f"wget -q -O - http://10.0.2.2:{port}/data | wc -c").strip() == str(len(DATA))
             assert tab.errors == []
             tab.page.close()
@@ -64,9 +64,9 @@ def test_it_runs_before_python_and_a_first_save_finds_the_image_stored(playwrigh
         tab.python("await machine.close()\nawait Machine.delete_snapshot('first')")
 
         tab.python("Machine.checkpoint_seconds = 3600\nmachine = await Machine.boot('shell')")
-        tab.expect(r"# $", 240)
+        tab.expect(r"# $", 900)
         tab.python(
-            "for _ in range(600):\n    if machine._saver.seeded: break\n    await asyncio.sleep(0.1)\n"
+            "for _ in range(2400):\n    if machine._saver.seeded: break\n    await asyncio.sleep(0.1)\n"
             "while any('seed' in str(task) for task in machine._tasks if not task.done()): await asyncio.sleep(0.1)")
         assert tab.python("[one.name for one in await store.records('seed')]") == ["shell"]
         written, stored = tab.python(

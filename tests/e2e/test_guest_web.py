@@ -26,7 +26,7 @@ END
 echo 'h1 {{ color: rgb(1, 2, 3) }}' >style.css; echo '{{"value": 42}}' >data.json
 printf '#!/bin/sh\\necho Content-Type: text/html; echo; echo "<p>posted $(cat)</p>"\\n' >cgi-bin/echo; chmod +x cgi-bin/echo
 httpd -p 127.0.0.1:8000 -h /tmp/www"""
-FORWARDING = "for i in $(seq 100); do pidof vsock-forward >/dev/null && exit; sleep 0.2; done; exit 1"
+FORWARDING = "for i in $(seq 600); do pidof vsock-forward >/dev/null && exit; sleep 0.2; done; exit 1"
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,8 @@ async def take(stream):
     taken = b''.join(parts)
     await stream.write(b'%d\\n' % len(taken))
 machine.vsock.listen(5000, take)""")
-    said = run(served, f"""vsock-forward out 7000 5000 & sleep 0.5
-        head -c {count} /dev/zero | tr '\\0' x | nc -w 60 127.0.0.1 7000; kill %1 2>/dev/null; kill $! 2>/dev/null; true""")
+    # 7000 is 1B58; 0A is a socket that listens.
+    said = run(served, f"""vsock-forward out 7000 5000 & until grep -q ':1B58 .* 0A ' /proc/net/tcp*; do sleep 0.1; done
+        head -c {count} /dev/zero | tr '\\0' x | nc -w 200 127.0.0.1 7000; kill %1 2>/dev/null; kill $! 2>/dev/null; true""")
     assert said.strip() in (str(count), "")
     assert served.python(f"taken == b'x' * {count}")

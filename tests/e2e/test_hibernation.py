@@ -61,6 +61,11 @@ def _count(tab: Tab) -> int:
     return int(tab.run("cat /tmp/count"))
 
 
+def _counts_on(tab: Tab, before: int) -> None:
+    """Sooner or later the guest has counted beyond this."""
+    tab.run(f"while [ $(cat /tmp/count) -le {before} ]; do sleep 0.1; done")
+
+
 def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None:
     """A process that counts, an editor with unsaved text, a pipe, a timer and two busy harts."""
     context = launch()
@@ -86,10 +91,7 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     assert "unsaved words" in tab.wait_for_screen("unsaved words")
     first = _count(tab)
     assert first >= before
-    for _ in range(100):
-        if (later := _count(tab)) > first:
-            break
-    assert later > first
+    _counts_on(tab, first)
     tab.page.keyboard.press("Escape")
     tab.wait_for_screen("\n- /tmp/text")  # what is typed before would be the rest of a key's name for vi
     tab.type(":wq\n")
@@ -97,16 +99,15 @@ def test_sleeps_over_an_exit_of_the_browser(launch: Launch, server: str) -> None
     assert tab.run("cat /tmp/text") == "unsaved words\n"
     through = [int(word) for word in tab.run("cat /tmp/got").split()]
     assert through == list(range(1, len(through) + 1)), "nothing was lost in the pipe or came twice"
-    assert int(tab.run("sleep 2; wc -l < /tmp/got")) > len(through)
-    for _ in range(100):
+    tab.run(f"while [ $(wc -l < /tmp/got) -le {len(through)} ]; do sleep 0.1; done")
+    for _ in range(400):
         if timer := tab.run("cat /tmp/timer 2>/dev/null || true"):
             break
         tab.page.wait_for_timeout(500)
     assert timer == "fired\n", "the timer fired once"
-    # Processor time of each, in ticks, and again later.
-    ticks = [[int(tab.run(f"sleep 1; cut -d ' ' -f 14 /proc/{process}/stat")) for process in busy] for _ in range(2)]
-    said = tab.run("ps -o pid,stat,args; dmesg | tail -n 5")
-    assert all(now < later for now, later in zip(*ticks, strict=True)), (ticks, said)
+    for process in busy:  # gets processor time, in ticks
+        ticks = f"$(cut -d ' ' -f 14 /proc/{process}/stat)"
+        tab.run(f"before={ticks}; while [ {ticks} -le $before ]; do sleep 0.1; done")
     assert tab.errors == []
 
 
@@ -168,13 +169,13 @@ def _killed_and_woken(launch: Launch, server: str, profile: Path, times: int, di
             shelf = tab.python("[[one.name, one.time] for one in await Machine.snapshots()]")
             assert len(shelf) == 1
             # Two intervals, and what a busy host takes to write one.
-            assert killed - shelf[0][1] < 2 * interval + 20
+            assert killed - shelf[0][1] < 2 * interval + 60
             tab.python(f"machine = await Machine.wake({shelf[0][0]!r})")
         if disk:  # what is on it, not what the guest's kernel remembers of it
             tab.run("echo 3 > /proc/sys/vm/drop_caches")
         for place in places:
             assert tab.run(f"cd {place}; md5sum -c sum") == "file: OK\n"
-            assert int(tab.run(f"cat {place}/now")) >= seen - 2 * interval - 20
+            assert int(tab.run(f"cat {place}/now")) >= seen - 2 * interval - 60
         assert tab.run("dmesg | grep -i 'ext4-fs error\\|I/O error' || true") == ""
     if disk:
         tab.run("kill $(cat /tmp/writer); sleep 1; umount /mnt && mount -t ext4 /dev/vda /mnt")
@@ -250,11 +251,7 @@ def test_moves_to_another_tab_while_it_runs(launch: Launch, server: str) -> None
     assert "typed-41" in two.wait_for_screen("typed-41")
     assert _count(two) >= before
     assert two.python("0 < machine._saver.asleep_seconds < 60") is True
-    now = _count(two)
-    for _ in range(100):
-        if (later := _count(two)) > now:
-            break
-    assert later > now
+    _counts_on(two, _count(two))
     # And back, by name.
     one.python("machine = await Machine.wake('desk', move=True)")
     two.wait_for_state("asleep")

@@ -19,10 +19,10 @@ told = dict()
 async def boot(overlay="data", source=None, size="64M", **more):
     disk = Disk(source, size=size, overlay=overlay, cache="16M")
     machine = await Machine.boot("shell", show=False, share=None, network=None, disks=[disk], **more)
-    await machine.run("modprobe ext4")
+    await machine.run("modprobe ext4", timeout=400)
     return machine
 
-async def out(machine, command, timeout=120):
+async def out(machine, command, timeout=300):
     done = await machine.run(command, timeout=timeout)
     return done.stdout + done.stderr
 
@@ -61,7 +61,8 @@ told["mounts again"] = await out(machine, "kill $(cat /tmp/writer); sleep 1; umo
     " cd /mnt && md5sum -c sum; dmesg | grep 'EXT4-fs error'")
 told["disks"] = [[one.name, one.disk >> 20] for one in await overlays.overlays()]
 await machine.shutdown()
-await asyncio.sleep(1)  # for what follows a power-off
+while await Machine.snapshots():  # until what follows a power-off is done
+    await asyncio.sleep(0.1)
 told["shelf"] = len(await Machine.snapshots())
 """ + END
 

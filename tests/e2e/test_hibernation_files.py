@@ -21,8 +21,8 @@ from tests.e2e.test_storage import run_in_node
 
 MAKE = """
 machine = await Machine.boot(harts=1, memory="128M", show=False)
-await machine.console.expect(r"# $", timeout=200)
-await machine.run("echo kept > /tmp/kept")
+await machine.console.expect(r"# $", timeout=400)
+await machine.run("echo kept > /tmp/kept", timeout=240)
 await machine.checkpoint("one")
 await machine.hibernate("one")
 copy = await Machine.wake("one", fork=True, show=False)
@@ -62,7 +62,7 @@ for code in {codes!r}:
         told.append(f"{{type(error).__name__}}: {{error}}")
 shelf = sorted(one.name for one in await Machine.snapshots())
 whole = await Machine.wake("two", lazy=False, show=False)
-kept = (await whole.run("cat /tmp/kept", timeout=120)).stdout
+kept = (await whole.run("cat /tmp/kept", timeout=240)).stdout
 await whole.close()
 print(json.dumps([told, shelf, kept]))
 """
@@ -151,7 +151,7 @@ def test_a_damaged_store_names_what_is_damaged(data: Path) -> None:
 LAZY = """
 import asyncio, json
 machine = await Machine.wake("one", show=False)
-await asyncio.wait_for(machine.wait(), 60)
+await asyncio.wait_for(machine.wait(), 240)
 print(json.dumps([machine.state, machine.error]))
 """
 
@@ -173,7 +173,7 @@ def hartwell(data: Path, *arguments: str, keys: str = "") -> subprocess.Complete
     """The command, with a store of its own."""
     command = [sys.executable, "-m", "hartwell.cli", *arguments]
     environment: dict[str, Any] = {**os.environ, "HARTWELL_DATA": str(data), "PYTHONPATH": str(ROOT / "py")}
-    return subprocess.run(command, env=environment, input=keys, capture_output=True, text=True, timeout=240, cwd=ROOT)
+    return subprocess.run(command, env=environment, input=keys, capture_output=True, text=True, timeout=600, cwd=ROOT)
 
 
 def test_the_command(made: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_wakes_in_firefox(playwright: Playwright, server: str, made: Path) -> No
         panel.get_by_role("button", name="Wake one").click()
         tab.wait_for_state("running")
         assert tab.run("cat /tmp/kept") == "kept\n"
-        tab.run("echo firefox > /tmp/kept")
+        tab.run("echo firefox > /tmp/kept", timeout=240)
         tab.press("Sleep")
         tab.wait_for_state("asleep")
         tab.open()

@@ -31,20 +31,20 @@ END = "\nprint(json.dumps(told))"
 
 LIFE = PRELUDE + """
 machine = await Machine.boot(harts=2, show=False)
-await machine.console.expect(r"# $", timeout=200)
+await machine.console.expect(r"# $", timeout=400)
 # A process that counts, a timer, a pipe between two, and two busy harts.
 machine.console.write("i=0; while sleep 0.05; do i=$((i+1)); echo $i > /tmp/next; mv /tmp/next /tmp/count; done &\\n")
-machine.console.write("(sleep 25; echo TIMER-$((40+2))) &\\n")
 machine.console.write("mkfifo /tmp/pipe; (while read line; do echo got $line >> /tmp/got; done < /tmp/pipe) &\\n")
 machine.console.write("exec 9> /tmp/pipe\\n")
 machine.console.write("echo one >&9\\n")
 machine.console.write("(while :; do :; done) & (while :; do :; done) &\\n")
 machine.console.write("echo rea''dy\\n")
-await machine.console.expect("ready", timeout=60)
-uptime = float((await machine.run("cut -d' ' -f1 /proc/uptime")).stdout)
+await machine.console.expect("ready", timeout=240)
+uptime = float((await machine.run("cut -d' ' -f1 /proc/uptime", timeout=240)).stdout)
 await asyncio.gather(machine.checkpoint("desk"), machine.checkpoint())  # the second has the name that the first gives
 told["state after a checkpoint"] = machine.state
-await asyncio.sleep(0.3)
+machine.console.write("(sleep 25; echo TIMER-$((40+2))) & echo ar''med\\n")
+await machine.console.expect("armed", timeout=240)
 await machine.hibernate()
 told["state"] = machine.state
 told["shelf"] = [
@@ -54,17 +54,17 @@ count = None
 for lazy in (True, False):
     machine = await Machine.wake("desk", lazy=lazy, show=False)
     told[f"screen {lazy}"] = "ready" in machine.console.text()
-    now = float((await machine.run("cut -d' ' -f1 /proc/uptime", timeout=120)).stdout)
-    told[f"monotonic {lazy}"] = uptime <= now < uptime + 200
-    first = int((await machine.run("cat /tmp/count")).stdout)
-    await asyncio.sleep(0.5)
-    told[f"counts {lazy}"] = int((await machine.run("cat /tmp/count")).stdout) > first
+    now = float((await machine.run("cut -d' ' -f1 /proc/uptime", timeout=240)).stdout)
+    told[f"monotonic {lazy}"] = uptime <= now < uptime + 1000
+    first = int((await machine.run("cat /tmp/count", timeout=240)).stdout)
+    counts = f"until [ $(cat /tmp/count) -gt {first} ]; do sleep 0.1; done; echo yes"
+    told[f"counts {lazy}"] = (await machine.run(counts, timeout=240)).stdout == "yes\\n"
     machine.console.write("echo two >&9\\n")
-    await machine.console.expect("TIMER-42", timeout=120)
+    await machine.console.expect("TIMER-42", timeout=240)
     await asyncio.sleep(1)
     told[f"timer once {lazy}"] = machine.console.text().count("TIMER-42")
-    told[f"pipe {lazy}"] = (await machine.run("cat /tmp/got")).stdout
-    told[f"reseeded {lazy}"] = "crng reseeded due to virtual machine fork" in (await machine.run("dmesg")).stdout
+    told[f"pipe {lazy}"] = (await machine.run("until grep -q two /tmp/got; do sleep 0.1; done; cat /tmp/got", timeout=240)).stdout
+    told[f"reseeded {lazy}"] = "crng reseeded due to virtual machine fork" in (await machine.run("dmesg", timeout=240)).stdout
     try:
         await Machine.wake("desk", show=False)
     except Exception as error:
@@ -95,7 +95,7 @@ def test_life_goes_on(tmp_path: Path) -> None:
 
 SAME = PRELUDE + """
 machine = await Machine.boot(harts=1, show=False)
-await machine.console.expect(r"# $", timeout=200)
+await machine.console.expect(r"# $", timeout=400)
 machine.console.write("while :; do find /bin | sort | md5sum > /dev/null; done &\\n")
 await asyncio.sleep(1)
 machine.pause()
@@ -142,9 +142,9 @@ EXACT = PRELUDE + """
 from hartwell.devices.rng import RngDevice
 
 machine = await Machine.boot(harts=1, show=False)
-await machine.console.expect(r"# $", timeout=200)
+await machine.console.expect(r"# $", timeout=400)
 # The guest finds the device behind its first prompt.
-await machine.run("until [ $(head -c 1 /dev/hwrng | wc -c) = 1 ]; do sleep 0.1; done")
+await machine.run("until [ $(head -c 1 /dev/hwrng | wc -c) = 1 ]; do sleep 0.1; done", timeout=240)
 rng = next(device for device in machine._devices if isinstance(device, RngDevice))
 ended, end, asked = 0, asyncio.Event(), asyncio.Event()
 
@@ -159,7 +159,7 @@ async def later(chain):
 rng.on_request = lambda queue, chain: asyncio.ensure_future(later(chain))
 type(rng).busy = property(lambda self: False)  # nobody waits for it
 machine.console.write("cat /dev/hwrng > /dev/null &\\n")
-await asyncio.wait_for(asked.wait(), 60)
+await asyncio.wait_for(asked.wait(), 240)
 store = platform.current().store
 save = store.save
 
@@ -192,10 +192,10 @@ told["begun again"] = len(begun_again)
 for device, queue, chain in begun_again:
     device.on_request(queue, chain)
 copy.resume()
-told["goes on"] = (await copy.run("head -c 100 /dev/hwrng | wc -c")).stdout
+told["goes on"] = (await copy.run("head -c 100 /dev/hwrng | wc -c", timeout=240)).stdout
 await copy.close()
 machine.resume()
-told["the other too"] = (await machine.run("head -c 100 /dev/hwrng | wc -c")).stdout
+told["the other too"] = (await machine.run("head -c 100 /dev/hwrng | wc -c", timeout=240)).stdout
 await machine.close()
 """ + END
 
@@ -208,7 +208,7 @@ def test_a_checkpoint_is_one_moment(tmp_path: Path) -> None:
 
 WISHES = PRELUDE + """
 machine = await Machine.boot(show=False)
-await machine.console.expect(r"# $", timeout=200)
+await machine.console.expect(r"# $", timeout=400)
 store = platform.current().store
 save = store.save
 
@@ -253,12 +253,12 @@ def test_a_pause_while_it_is_saved_stays_one(tmp_path: Path) -> None:
 
 LEARNS = PRELUDE + """
 machine = await Machine.boot(show=False)
-await machine.console.expect(r"# $", timeout=200)
+await machine.console.expect(r"# $", timeout=400)
 await machine.hibernate("desk")
-for learn in (0, 2):
+for learn in (0, 5):
     platform.current().store.learn_seconds = learn
     copy = await Machine.wake("desk", fork=True, show=False)
-    told[f"works {learn}"] = (await copy.run("ls / >/dev/null; echo yes", timeout=120)).stdout
+    told[f"works {learn}"] = (await copy.run("ls / >/dev/null; echo yes", timeout=240)).stdout
     await asyncio.wait([copy._saver.stream])
     told[f"touched {learn}"] = len(copy._saver.order)
     await copy.close()
@@ -268,5 +268,5 @@ for learn in (0, 2):
 def test_what_a_wake_touches_is_learnt(tmp_path: Path) -> None:
     """Where memory comes by itself few of its chunks are waited for; all that are touched, where it does not."""
     told = run_in_node(LEARNS, tmp_path)
-    assert (told["works 0"], told["works 2"]) == ("yes\n", "yes\n")
-    assert told["touched 2"] > told["touched 0"]
+    assert (told["works 0"], told["works 5"]) == ("yes\n", "yes\n")
+    assert told["touched 5"] > told["touched 0"]

@@ -12,7 +12,7 @@ from hartwell.errors import HartwellError
 
 async def outcome(work):
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(240):
             return await work
     except TimeoutError:
         return "waits for ever"

@@ -14,7 +14,7 @@ def test_the_page_shows_how_far_it_is_and_offers_it_once(tab: Tab) -> None:
     tab.open()
     tab.wait_for_state("running")
     word = tab.page.locator("hw-preparing")
-    assert word.inner_text().strip() == "Twin 42 %"
+    word.get_by_text("Twin 42 %", exact=True).wait_for()
     assert "building twin in the machine" in (word.get_attribute("title") or "")
     told |= {"state": "ready"}
     offer = tab.page.locator("hw-notice button", has_text="Open it")

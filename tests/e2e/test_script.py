@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def script(folder: Path, text: str, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def script(folder: Path, text: str, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Runs a script's text to its end."""
     file = folder / "script.py"
     file.write_text(text)
@@ -39,7 +39,7 @@ def test_an_error_shows_its_line(tmp_path: Path) -> None:
 
 def test_a_script_that_is_not_there(tmp_path: Path) -> None:
     command = [str(ROOT / ".venv" / "bin" / "hartwell"), "script", str(tmp_path / "absent.py")]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and "absent.py" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -47,7 +47,7 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
 SIDE_BY_SIDE = """
 import asyncio, hashlib
 machine = await Machine.boot(harts=2, show=False)
-await machine.console.expect(r"# $", timeout=200)
+await machine.console.expect(r"# $", timeout=400)
 
 async def asks(one):
     wrong = []
@@ -63,8 +63,8 @@ print([wrong for found in await asyncio.gather(*map(asks, range(1, 9))) for wron
 left = (await machine.run("sleep 2; ls /run/agent | grep -v ready; dmesg | grep -c agent")).stdout.split("\\n")
 print(all(name.startswith("49.") for name in left[:-2]), left[-2])
 machine.console.write("killall agent; sleep 3; echo a''gain\\n")  # init starts it again
-await machine.console.expect("again", timeout=60)
-print([(await machine.run(f"echo {turn}", timeout=60)).stdout for turn in range(5)])
+await machine.console.expect("again", timeout=240)
+print([(await machine.run(f"echo {turn}", timeout=240)).stdout for turn in range(5)])
 """
 
 

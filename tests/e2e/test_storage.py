@@ -139,7 +139,7 @@ print(json.dumps([told, any(core.read(ram, 65536))]))
     assert told[1] is False
 
 
-def run_in_node(code: str, data: Path, seconds: float = 600) -> Any:
+def run_in_node(code: str, data: Path, seconds: float = 1500) -> Any:
     """Runs Python in Hartwell's Node host; the JSON that it prints last."""
     command = [str(node.find()), str(ROOT / "web/node/host.mjs"), json.dumps({"script": code})]
     environment = {**os.environ, "HARTWELL_DATA": str(data)}

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
+from playwright.sync_api import Route
 
 from tests.e2e.conftest import serving
 from tests.e2e.tab import Tab
 
 BOOT = """
 machine = await Machine.boot(harts=2)
-await machine.console.expect(r"[#$] $", timeout=240)
+await machine.console.expect(r"[#$] $", timeout=400)
 machine.statistics()["jit"]
 """
 AGAIN = 4000  # milliseconds from one look to the next: a page fetches them 4 s after its first machine was made
-LOOKS = 15
+LOOKS = 60
 MODULES = "**/static/snapshots/*.wasm"
+
+
+@contextlib.contextmanager
+def held(tab: Tab) -> Iterator[None]:
+    """Nobody gets them meanwhile, however long it takes."""
+    routes: list[Route] = []
+    tab.page.context.route(MODULES, lambda route: routes.append(route))
+    yield
+    for route in routes:
+        route.continue_()
+    tab.page.context.unroute(MODULES)
+
+
+def taken(tab: Tab) -> dict[str, int]:
+    """What a boot counted that took them: the first that found them there."""
+    for _ in range(LOOKS):
+        tab.page.wait_for_timeout(AGAIN)
+        if (counted := tab.python(BOOT))["ahead"]:
+            return dict(counted)
+    pytest.fail(f"no boot of {LOOKS} took any: {counted}")
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +50,9 @@ def address() -> Iterator[str]:
 def test_a_boot_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
     tab = new_tab(address)
     tab.open("?boot=no")
-    assert tab.python(BOOT)["ahead"] == 0  # a visit's first machine does not wait for them
-    for _ in range(LOOKS):
-        tab.page.wait_for_timeout(AGAIN)
-        if (counted := tab.python(BOOT))["ahead"]:
-            break
+    with held(tab):
+        assert tab.python(BOOT)["ahead"] == 0  # a visit's first machine does not wait for them
+    counted = taken(tab)
     assert counted["ahead"] > 300
     assert counted["ahead_refused"] == counted["refused"] == 0
     assert counted["regions"] < counted["ahead"]  # made here
@@ -43,9 +63,10 @@ def test_a_boot_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
 
 def test_a_machine_that_wakes_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
     tab = new_tab(address)
-    tab.open()
-    tab.wait_for_state("running")
-    assert tab.python("machine.statistics()['jit']['ahead_count']") == 0
+    with held(tab):
+        tab.open()
+        tab.wait_for_state("running")
+        assert tab.python("machine.statistics()['jit']['ahead_count']") == 0
     for _ in range(LOOKS):
         tab.page.wait_for_timeout(AGAIN)
         tab.python("await machine.hibernate('ahead'); machine = await Machine.wake('ahead')")
@@ -58,14 +79,22 @@ def test_a_machine_that_wakes_takes_them(new_tab: Callable[..., Tab], address: s
 
 def test_a_later_visit_has_them_from_the_browser(new_tab: Callable[..., Tab], address: str) -> None:
     """What the visits before left in its cache is there long before a page that has nothing looks for it."""
-    tab = new_tab(address)
-    tab.open("?boot=no")
-    tab.python("from hartwell import platform; platform.current().expect_harts(2, 'shell')")
-    tab.page.wait_for_timeout(3000)
-    counted = tab.python(BOOT)
+    first = new_tab(address)
+    first.open("?boot=no")
+    taken(first)
+    first.page.close()
+    for _ in range(10):  # the cache has less than 4 seconds to give them, after which the page would fetch them
+        tab = new_tab(address)
+        tab.open("?boot=no")
+        tab.python("from hartwell import platform; platform.current().expect_harts(2, 'shell')")
+        tab.page.wait_for_timeout(3000)
+        counted = tab.python(BOOT)
+        assert tab.errors == []
+        tab.page.close()
+        if counted["ahead"]:
+            break
     assert counted["ahead"] > 300
     assert counted["ahead_refused"] == counted["refused"] == 0
-    assert tab.errors == []
 
 
 def test_a_damaged_file_is_left_and_the_machine_boots(new_tab: Callable[..., Tab], address: str) -> None:

@@ -32,7 +32,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-freestanding", "-mcpu=baseline_rv64", "-g", "-O0",
                "-nostdlib", "-static", "-fno-omit-frame-pointer", "-mcmodel=medany", "-Wl,--image-base=0x80000000",
                "-Wl,-e,_start", "-o", str(built), str(HERE / "program.c")]
-    subprocess.run(command, check=True, timeout=300)
+    subprocess.run(command, check=True, timeout=900)
     return built
 
 
@@ -50,7 +50,7 @@ class Target:
         listening = self.call(lambda: tcp.listen(self.server))
         self.port: int = listening.sockets[0].getsockname()[1]
 
-    def call(self, make: Callable[[], Any], limit: float = 60) -> Any:
+    def call(self, make: Callable[[], Any], limit: float = 240) -> Any:
         """Runs a coroutine, or a function, where the machine lives."""
         done: Future[Any] = Future()
 
@@ -67,7 +67,7 @@ class Target:
     def close(self) -> None:
         self.call(self.machine.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(120)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hartwell.setup import gdb
 
-LIMIT_SECONDS = 60.0
+LIMIT_SECONDS = 240.0
 
 
 def program() -> str:
@@ -43,7 +43,7 @@ class Gdb:
         self._stops: list[str] = []
         self.text = ""  # what the last command printed
         threading.Thread(target=self._read, daemon=True).start()
-        for setting in ("pagination off", "confirm off", "remotetimeout 20", "mi-async on"):
+        for setting in ("pagination off", "confirm off", "remotetimeout 200", "mi-async on"):
             self.do(f"-gdb-set {setting}")
 
     def _read(self) -> None:

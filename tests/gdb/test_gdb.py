@@ -22,7 +22,7 @@ def test_threads_are_harts(gdb: Gdb) -> None:
 def test_a_breakpoint_is_hit_on_both_harts(gdb: Gdb) -> None:
     gdb.do("-break-insert work")
     seen = {}
-    for _ in range(50):
+    for _ in range(1000):  # who of them comes first is the computer's choice
         stop = gdb.go()
         assert stop["reason"] == "breakpoint-hit"
         seen[stop["thread-id"]] = gdb.number("hart")
@@ -166,7 +166,7 @@ def test_interrupt_reset_and_detach(gdb: Gdb, target: Target) -> None:
     gdb.do("-target-detach")
     assert target.machine.debugger.breakpoints == ()
     before = target.call(lambda: target.machine.harts[0].instret)
-    for _ in range(200):
+    for _ in range(2400):
         time.sleep(0.05)
         if target.call(lambda: target.machine.harts[0].instret) > before:
             break
@@ -177,7 +177,7 @@ def test_interrupt_reset_and_detach(gdb: Gdb, target: Target) -> None:
 def test_a_pause_from_elsewhere_is_told(gdb: Gdb, target: Target) -> None:
     """By the page or a script, while gdb believes that the machine runs."""
     gdb.do("-exec-continue")
-    for _ in range(200):
+    for _ in range(2400):
         if target.machine.state == "running":
             break
         time.sleep(0.05)
@@ -208,7 +208,7 @@ def test_a_gdb_that_dies_lets_the_machine_go_on(gdb: Gdb, target: Target) -> Non
     gdb.do("-break-insert work")
     gdb.go()
     gdb.close()
-    for _ in range(100):
+    for _ in range(2400):
         if target.machine.state == "running":
             break
         time.sleep(0.05)
@@ -229,7 +229,7 @@ def connect_non_stop(gdb: Gdb, target: Target) -> None:
     gdb.do("-gdb-set non-stop on")
     gdb.do(f"-target-select remote 127.0.0.1:{target.port}")
     gdb.do("-exec-interrupt --all")
-    for _ in range(100):
+    for _ in range(1000):
         if "(running)" not in gdb.say("info threads"):
             break
 
@@ -246,7 +246,7 @@ def test_non_stop(target: Target, program: Path) -> None:
         assert (stop["reason"], stop["thread-id"]) == ("breakpoint-hit", "1")
         instret = lambda: target.call(lambda: [hart.instret for hart in target.machine.harts])  # noqa: E731
         before = instret()
-        for _ in range(200):
+        for _ in range(2400):
             time.sleep(0.05)
             if (after := instret())[1] > before[1]:
                 break
@@ -280,7 +280,7 @@ def test_non_stop_to_the_end(target: Target, program: Path) -> None:
 def test_batch_mode(target: Target, program: Path) -> None:
     commands = [f"target remote 127.0.0.1:{target.port}", "break depth", "continue", "bt 1", "p $sp", "detach"]
     run = subprocess.run([gdb_program(), "-nx", "-batch", *(word for line in commands for word in ("-ex", line)), program],
-                         capture_output=True, text=True, timeout=120)
+                         capture_output=True, text=True, timeout=600)
     assert "Breakpoint 1, depth (n=" in run.stdout, run.stderr
     assert "detached" in run.stdout
     assert run.returncode == 0

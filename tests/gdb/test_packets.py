@@ -117,7 +117,7 @@ class Wire:
         return self.stopped()
 
     def stopped(self) -> bytes:
-        for _ in range(600):
+        for _ in range(4800):
             if (last := self.answer())[:1] == b"T":
                 return last
             time.sleep(0.05)

@@ -14,7 +14,7 @@ from hartwell.setup import paths
 
 COMMAND = paths.VENV / "bin" / "hartwell"
 PROMPT = r"root@hartwell:~# $"
-BOOT_SECONDS = 240
+BOOT_SECONDS = 900
 
 
 class Terminal:
@@ -39,7 +39,7 @@ class Terminal:
         with self._changed:
             self._changed.notify_all()
 
-    def expect(self, pattern: str, seconds: float = 60) -> str:
+    def expect(self, pattern: str, seconds: float = 240) -> str:
         """What came since the last match, up to and with this one."""
         end = time.monotonic() + seconds
         with self._changed:
@@ -61,7 +61,7 @@ class Terminal:
         shown = self.expect(PROMPT)
         return shown.split("\n", 1)[1].rsplit("\n", 1)[0] if "\n" in shown else ""
 
-    def end(self, seconds: float = 60) -> int:
+    def end(self, seconds: float = 240) -> int:
         """Waits for the command's end; its exit status."""
         return self._process.wait(seconds)
 
@@ -69,7 +69,7 @@ class Terminal:
         """Ends it if it runs."""
         if self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(120)
 
 
 @contextmanager

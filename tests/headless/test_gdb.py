@@ -24,7 +24,7 @@ LINE = r"target remote 127\.0\.0\.1:(\d+)\n"
 
 def port_of(terminal: Terminal) -> int:
     """The port that the command prints once the machine is there."""
-    found = re.search(LINE, terminal.expect(LINE, 120))
+    found = re.search(LINE, terminal.expect(LINE, 240))
     assert found
     return int(found[1])
 
@@ -68,7 +68,7 @@ def test_a_port_that_is_taken(program: Path) -> None:  # noqa: F811
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with run("--bare", program, "--memory", "16M", "--gdb", str(taken.getsockname()[1])) as terminal:
-            assert terminal.end(120) == 2
+            assert terminal.end(240) == 2
             assert "can't be had" in terminal.text
 
 
@@ -76,7 +76,7 @@ def hartwell_gdb(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`hartwell gdb` to its end."""
     environment = {**os.environ, setup.VARIABLE: gdb_program(), "DEBUGINFOD_URLS": ""}
     return subprocess.run([COMMAND, "gdb", *map(str, arguments)], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                          timeout=240, env=environment)
+                          timeout=900, env=environment)
 
 
 def test_hartwell_gdb_starts_a_machine(program: Path) -> None:  # noqa: F811

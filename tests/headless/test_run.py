@@ -28,7 +28,7 @@ tohost: .dword 0
 
 def refused(*arguments: str | Path) -> str:
     """What the command says when it runs nothing."""
-    done = subprocess.run([COMMAND, "run", *map(str, arguments)], capture_output=True, text=True, timeout=120, input="")
+    done = subprocess.run([COMMAND, "run", *map(str, arguments)], capture_output=True, text=True, timeout=400, input="")
     assert done.returncode in (1, 2) and done.stdout == ""
     assert "Traceback" not in done.stderr
     return done.stderr

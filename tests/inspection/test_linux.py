@@ -27,7 +27,7 @@ def test_every_symbol_of_the_kernel(guest: Guest, kallsyms: list[list[str]]) -> 
 
 
 def test_every_symbol_of_its_modules(guest: Guest) -> None:
-    for _ in range(5):  # modules may still be on their way, between one look and the other
+    for _ in range(60):  # modules may still be on their way, between one look and the other
         lines = [line.split() for line in guest.shell("grep '\\[' /proc/kallsyms").splitlines()]
         said = {
             (int(at, 16), kind, name, module.strip("[]")) for at, kind, name, module in lines if not name.startswith(("$", ".L"))
@@ -105,7 +105,9 @@ def test_the_memory_of_a_task(guest: Guest) -> None:
 
 
 def test_the_stack_of_a_sleeping_task(guest: Guest) -> None:
-    frames = guest(lambda machine: machine.linux.backtrace(next(t for t in machine.linux.tasks() if t.comm == "bash")))
+    bash = guest(lambda machine: next(t.pid for t in machine.linux.tasks() if t.comm == "bash"))
+    guest.shell(f"until grep -q '^State:.S' /proc/{bash}/status; do sleep 0.1; done")
+    frames = guest(lambda machine: machine.linux.backtrace(bash))
     kernel = [frame.name.split("+")[0] for frame in frames if not frame.user]
     assert kernel[0] == "__schedule" and kernel[1] == "schedule" and kernel[-1] == "handle_exception"
     assert any("sys_pselect6" in name or "sys_read" in name for name in kernel)
@@ -120,7 +122,7 @@ def test_the_stack_of_a_sleeping_task(guest: Guest) -> None:
 
 
 def test_the_stack_of_a_running_program_with_lines(guest: Guest) -> None:
-    guest.shell("/root/busy > /tmp/pid & sleep 0.3")
+    guest.shell("rm -f /tmp/pid; /root/busy > /tmp/pid & until [ -s /tmp/pid ]; do sleep 0.1; done")
     pid = int(guest.shell("cat /tmp/pid"))
 
     def ask(machine: Any) -> tuple[list[object], object, object]:
@@ -173,7 +175,7 @@ def test_a_breakpoint_at_a_line_of_one_process(guest: Guest) -> None:
         stops, frames, shown = [], [], []
         try:
             for _ in range(3):
-                stop = await debugger.stopped(60)
+                stop = await debugger.stopped(240)
                 stops.append((machine.linux.current(stop.hart).pid, stop.point.name, machine.symbols.line(stop.pc, task)))
                 frames.append(debugger.backtrace(stop.hart))
                 shown = machine.symbols.source(stop.pc, task, around=1)
@@ -208,7 +210,7 @@ def test_a_breakpoint_in_one_program_only(guest: Guest) -> None:
     async def stops(machine: Any, where: str, program: str, command: str) -> list[tuple[str, str]]:
         debugger, seen = machine.debugger, []
         point = debugger.break_at(where, program=program)
-        work = asyncio.ensure_future(machine.run(command, 100))
+        work = asyncio.ensure_future(machine.run(command, 400))
         while not work.done():
             with contextlib.suppress(TimeoutError):
                 stop = await debugger.stopped(0.2)
@@ -242,8 +244,8 @@ def test_a_device_writes_into_watched_memory(guest: Guest) -> None:
             where = {"where": place, "physical": True} if physical else {"where": address + 512, "task": task}
             point = machine.debugger.watch(size=4, kind="write", **where)
             beside = machine.debugger.watch(size=4, kind="write", **{**where, "where": where["where"] + 600})
-            work = asyncio.ensure_future(machine.run(f"kill -USR1 {pid}; sleep 0.5", 100))
-            stop = await machine.debugger.stopped(60)
+            work = asyncio.ensure_future(machine.run(f"kill -USR1 {pid}; sleep 0.5", 400))
+            stop = await machine.debugger.stopped(240)
             data = task.memory.read(address, 1026)
             machine.debugger.clear(point, beside)
             machine.debugger.resume()
@@ -266,7 +268,7 @@ def test_an_idle_hart_is_known_as_such(guest: Guest) -> None:
             machine.resume()
 
     idle: list[tuple[int, str]] = []
-    for _ in range(100):  # both harts may have work just now
+    for _ in range(600):  # both harts may have work just now
         if idle := guest(ask):
             break
         time.sleep(0.1)

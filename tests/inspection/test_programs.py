@@ -22,7 +22,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     made = tmp_path_factory.mktemp("elf") / "busy.so"
     for command in ([*FLAGS, "-funwind-tables", "-fPIC", "busy.c", "-o", f"{made}.o"],
                     ["-shared", "-nostdlib", f"{made}.o", "-o", str(made)]):
-        subprocess.run([*ZIG, *command], cwd=HERE, check=True, timeout=300)
+        subprocess.run([*ZIG, *command], cwd=HERE, check=True, timeout=900)
     return made.read_bytes()
 
 

@@ -37,7 +37,7 @@ def write_headers() -> None:
 
 def _compile(arguments: Sequence[str], output: Path) -> Path:
     command = [sys.executable, "-m", "ziglang", "cc", *_WARNINGS, *arguments, "-o", str(output)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
     if done.returncode != 0:
         raise RuntimeError(f"building {output.name} failed:\n{' '.join(command)}\n{done.stderr}")
     return output

@@ -221,7 +221,7 @@ def run(codes: list[bytes]) -> list[State]:
             ["qemu-system-riscv64", "-machine", "virt,memory-backend=ram", "-bios", "none", "-display", "none",
              "-object", f"memory-backend-file,id=ram,size={RAM_BYTES},mem-path={path},share=on",
              "-m", str(RAM_BYTES >> 20), "-cpu", "rv64,zba=on,zbb=on,zbs=on"],
-            check=True, timeout=300, stdin=subprocess.DEVNULL)
+            check=True, timeout=900, stdin=subprocess.DEVNULL)
         data = path.read_bytes()[OUTCOMES - RAM :]
     outcomes = []
     for number, code in enumerate(codes):

@@ -62,7 +62,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     source, built = folder / "program.S", folder / "program"
     source.write_text(PROGRAM)
     command = [sys.executable, "-m", "ziglang", "cc", "-target", "riscv64-freestanding", "-nostdlib", "-static"]
-    subprocess.run([*command, "-Wl,--image-base=0x80000000", "-o", str(built), str(source)], check=True, timeout=300)
+    subprocess.run([*command, "-Wl,--image-base=0x80000000", "-o", str(built), str(source)], check=True, timeout=900)
     return built.read_bytes()
 
 

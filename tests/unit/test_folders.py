@@ -93,7 +93,7 @@ console.log(JSON.stringify(told));
 def test_requests_side_by_side() -> None:
     result = subprocess.run(
         [str(node.find()), "--input-type=module", "--no-warnings", "-e", SCRIPT], cwd=paths.ROOT, capture_output=True, text=True,
-        check=False, timeout=60)
+        check=False, timeout=300)
     assert result.returncode == 0, result.stderr
     written = ",".join(str(1 + i // 4) for i in range(32))
     right = {"errors": [], "reads": [written] * 4, "held": False, "left": ["f"]}

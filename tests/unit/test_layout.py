@@ -32,7 +32,7 @@ def compile_header(text: str, folder: Path, target: str) -> subprocess.Completed
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
     return subprocess.run(
         [*command, "-c", str(source), "-o", str(folder / "layout.o")], check=False, capture_output=True, text=True,
-        timeout=300,
+        timeout=900,
     )
 
 

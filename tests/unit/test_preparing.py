@@ -18,7 +18,7 @@ from hartwell.setup import image, paths, preboot, preparing
 from hartwell.setup.preparing import Preparation
 from hartwell.setup.steps import Progress, Runner, scratch_folder
 
-SECONDS = 60
+SECONDS = 240
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(paths.ROOT / "py")}
 
 # The real process, whose build begins another one, says its number and does not end.

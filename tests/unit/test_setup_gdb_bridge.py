@@ -19,7 +19,7 @@ from hartwell.setup import gdb_bridge
 from hartwell.setup.server import Server
 from hartwell.setup.websocket import WebSocket
 
-SECONDS = 20
+SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_bytes_go_both_ways_and_the_port_ends_with_the_page(server: Server) -> N
             assert gdb.recv(100) == b""
         assert json.loads(there.recv(SECONDS)) == {"closed": True}
     # The server is told of the page's end in a moment of its own.
-    for _ in range(200):
+    for _ in range(2400):
         try:
             socket.create_connection(("127.0.0.1", port), SECONDS).close()
         except ConnectionRefusedError:

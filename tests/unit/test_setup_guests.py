@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def line(server: Server, name: str = NAME, origin: str | None = None) -> ClientConnection:
     own = f"http://127.0.0.1:{server.port}"
     opened = connect(f"ws://127.0.0.1:{server.port}/ws/guest?name={name}", origin=origin or own,  # type: ignore[arg-type]
-                   open_timeout=20, compression=None, max_size=None, legacy=True)
+                   open_timeout=120, compression=None, max_size=None, legacy=True)
     assert opened.recv(20) == "ready"
     return opened
 
@@ -84,7 +84,7 @@ def page(server: Server) -> Iterator[ClientConnection]:
 
 def ask(server: Server, path: str, method: str = "GET", host: str = f"8000-{NAME}.guest.localhost", body: bytes | None = None,
         **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     try:
         connection.request(method, path, body, {"Host": f"{host}:{server.port}", **headers})
         answer = connection.getresponse()
@@ -138,7 +138,7 @@ def test_who_may_open_a_line(server: Server, page: ClientConnection) -> None:
     for path in ("/ws/guest?name=" + "a" * 32, f"/ws/guest?token={server.token}"):
         with pytest.raises(InvalidStatus):  # nor at the guest's own name, where its origin is the host's
             connect(f"ws://{host}{path}", sock=socket.create_connection(("127.0.0.1", server.port)), origin=f"http://{host}",  # type: ignore[arg-type]
-                    open_timeout=20, legacy=True)
+                    open_timeout=120, legacy=True)
     for name in (NAME, "", "A" * 32, "../x"):
         with pytest.raises(ConnectionClosed) as closed:
             line(server, name)

@@ -17,7 +17,7 @@ from hartwell.setup import passt, relay
 from hartwell.setup.relay import CONNECTIONS, Relay
 from tests.unit.test_network import packet, request
 
-SECONDS = 30
+SECONDS = 120
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_passt_that_does_not_run_is_told(
 
 
 def test_connections_have_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
-    (tmp_path / "passt").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "passt").write_text("#!/bin/sh\nexec sleep 600\n")
     (tmp_path / "passt").chmod(0o755)
     monkeypatch.setattr(passt, "find", lambda: (tmp_path / "passt", ""))
     cables = [plug(url) for _ in range(CONNECTIONS)]

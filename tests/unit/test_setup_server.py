@@ -48,7 +48,7 @@ class Answer:
 
 
 def ask(server: Server, path: str, method: str = "GET", **headers: str) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     try:
         connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():
@@ -202,7 +202,7 @@ def test_other_methods_are_refused(server: Server) -> None:
 
 
 def test_one_connection_serves_many_requests(server: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     connection.connect()
     line = connection.sock
     for path, status in (("/", 200), ("/absent", 404), ("/static/cpu.wasm", 200), ("/main.mjs", 200)):
@@ -217,7 +217,7 @@ def test_one_connection_serves_many_requests(server: Server) -> None:
 def test_a_body_is_not_taken_for_a_request(server: Server) -> None:
     body = b"GET /main.mjs HTTP/1.1\r\nHost: localhost\r\n\r\n"
     head = f"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=120) as line:
         line.sendall(head + body)
         line.shutdown(socket.SHUT_WR)
         answer = bytearray()
@@ -285,12 +285,12 @@ def test_the_command_serves_and_ends(number: signal.Signals) -> None:
         assert process.stdout is not None
         word, url = process.stdout.readline().split()
         assert word == "ready"
-        connection = http.client.HTTPConnection(url.split("/")[2], timeout=20)
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=120)
         connection.request("GET", "/static/wheels/wheels.json")
         assert b"hartwell-" in connection.getresponse().read()
         process.send_signal(number)
         try:
-            rest, said = process.communicate(timeout=20)
+            rest, said = process.communicate(timeout=120)
         finally:
             process.kill()
             connection.close()

@@ -44,7 +44,7 @@ def client(server: Server, path: str = "/ws/echo", origin: str | None = "own") -
     own = f"http://127.0.0.1:{server.port}"
     return connect(
         f"ws://127.0.0.1:{server.port}{path}", origin=own if origin == "own" else origin,  # type: ignore[arg-type]
-        open_timeout=20, compression=None,
+        open_timeout=120, compression=None,
     )
 
 

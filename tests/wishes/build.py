@@ -34,7 +34,7 @@ def _compile(source: Path, output: Path) -> Path:
     keep = ["-g"] if source.stem in DEBUGGED else ["-g0", "-Wl,-s"]
     command = [sys.executable, "-m", "ziglang", driver, *FLAGS, *keep, str(source), "-o", str(output)]
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(CACHE), "ZIG_LOCAL_CACHE_DIR": str(CACHE)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=1200)
     if done.returncode:
         raise RuntimeError(f"{source.name}: the compiler ended with {done.returncode}:\n{done.stderr}")
     return output

@@ -31,7 +31,7 @@ int main(void)
             for (;;)
                 counters[i]++;
     }
-    for (int tries = 0; tries < 100; tries++) {
+    for (int tries = 0; tries < 3000; tries++) {
         sleep_ms(20);
         bool all = true;
         for (int i = 0; i < LOOPS; i++)

@@ -25,7 +25,7 @@ int main(void)
         NEED(kill(child, SIGCONT));
         NEED(waitpid(child, &status, WCONTINUED));
         told &= WIFCONTINUED(status);
-        for (int i = 0; i < 1000 && atomic_load(counter) == seen; i++)
+        for (int i = 0; i < 30000 && atomic_load(counter) == seen; i++)
             sleep_ms(1);
         goes_on &= atomic_load(counter) > seen;
     }

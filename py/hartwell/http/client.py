@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import h11
 
-from hartwell.devices.vsock import Stream, VsockDevice
+from hartwell.devices.vsock import CONNECT_SECONDS, Stream, VsockDevice
 from hartwell.errors import BadConfiguration, ConnectionRefused, HartwellError
 from hartwell.http import FORWARD_PORT
 
@@ -26,7 +26,7 @@ class Answer:
     body: bytes
 
 
-async def connect(vsock: VsockDevice, port: int, timeout: float = 10.0) -> Stream:
+async def connect(vsock: VsockDevice, port: int, timeout: float = CONNECT_SECONDS) -> Stream:
     """A connection to a port of the guest's loopback.  ConnectionRefused where nobody listens."""
     if not 0 < port < 65536:
         raise BadConfiguration(f"port {port}: TCP's ports are 1 to 65535")
