@@ -13,6 +13,7 @@ from hartwell.errors import HartwellError
 from hartwell.harts import Hart
 from hartwell.layout import field
 from hartwell.machine import Machine
+from hartwell.snapshot import wake
 from tests.unit import fake
 
 
@@ -76,3 +77,25 @@ def test_time_in_which_nothing_ran_is_not_counted(monkeypatch: pytest.MonkeyPatc
     slow = core(0.25, "Machine.running_harts")
     halt(slow)
     assert slow.waited >= slow.needs
+
+
+@pytest.mark.parametrize(("takes", "times"), [([0.1], 1), ([9.0, 4.0, 0.5], 3), ([9.0] * 9, wake.CLOCK_TRIES)])
+async def test_a_guest_that_was_slow_to_set_its_clock_sets_it_again(
+    monkeypatch: pytest.MonkeyPatch, takes: list[float], times: int
+) -> None:
+    now = 1000.0
+    told: list[float] = []
+
+    class Agent:
+        present = True
+
+        async def run(self, command: str, timeout: float) -> None:
+            nonlocal now
+            told.append(float(command.split("@")[1].split()[0]))
+            now += takes.pop(0)
+
+    monkeypatch.setattr(wake, "time", SimpleNamespace(monotonic=lambda: now, time=lambda: now))
+    machine = SimpleNamespace(state="running", _saver=SimpleNamespace(asleep_seconds=60.0), _agent=Agent())
+    began = now
+    await wake._set_clock(machine)  # type: ignore[arg-type]
+    assert len(told) == times and told[0] == began and told == sorted(told)
