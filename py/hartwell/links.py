@@ -43,6 +43,7 @@ class Links:
             network = "relay" if place.relay else None
         self._segments = parse_segments(network)
         self._network: Network | None = None
+        self._vsock: VsockDevice | None = None
 
     @classmethod
     def of(cls, place: Platform, options: dict[str, str]) -> Links:
@@ -68,6 +69,7 @@ class Links:
         machine.vsock = VsockDevice()
         if not machine._request.bare:
             machine.vsock.attach(core, VSOCK_SLOT)
+            self._vsock = machine.vsock
             devices.append(machine.vsock)
             machine.vsock.listen(PROXY_PORT, self._serve_proxy)
             slots.append(VSOCK_SLOT)
@@ -89,6 +91,13 @@ class Links:
         connected when the machine fell asleep is not: cables go out and in again."""
         if self._network is not None:
             self._network.start()
+        if self._vsock is not None:
+            self._vsock.began()
+
+    def ended(self) -> None:
+        """The machine has stopped or sleeps: who waits for its guest hears of it."""
+        if self._vsock is not None:
+            self._vsock.ended()
 
     def close(self) -> None:
         """The machine has ended."""

@@ -382,9 +382,11 @@ class Machine(Serving, Replayable, Inspection, GdbPort):
         self, port: int, path: str = "/", method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
         """Asks a web server in the guest, by vsock: .status, .headers, .body.
-        ConnectionRefused where no program listens on that port."""
+        ConnectionRefused where no program listens on that port, MachineStopped
+        where no machine runs (any more)."""
         from hartwell.http.client import request  # the set-up imports this package where h11 is not yet
 
+        self._need_alive("asked")
         return await request(self.vsock, port, method, path, headers or {}, body)
 
     def statistics(self) -> dict[str, Any]:

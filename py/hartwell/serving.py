@@ -242,6 +242,7 @@ class Serving:
         self.console.ended()
         if self._agent:
             self._agent.ended()
+        self._links.ended()
         self.debugger.ended()
         self._over.set()
         self._tell()

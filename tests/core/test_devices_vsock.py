@@ -25,8 +25,9 @@ from hartwell.devices.vsock import (
     Stream,
     VsockDevice,
 )
-from hartwell.errors import BadConfiguration, ConnectionRefused
+from hartwell.errors import BadConfiguration, ConnectionRefused, MachineStopped
 from hartwell.platform.wasmtime import WasmtimeCore
+from tests.core.bare import bare
 from tests.core.virtio_driver import NEEDS_RESET, VERSION_1, Driver
 
 SLOT = 6
@@ -315,6 +316,37 @@ def test_a_guest_that_woke_hears_of_it_when_it_runs(
     guest.driver.request(2, [], [8])
     device.serve()
     assert guest.driver.used(2) == []
+
+
+async def test_the_end_of_the_machine_is_heard_of(guest: Guest, device: VsockDevice) -> None:
+    """By who connects, reads or writes then, and by who comes later."""
+    connecting = asyncio.ensure_future(device.connect(77))
+    await turns()
+    guest.heard()
+    guest.send(RESPONSE, (guest.last[2], 77), room=0)
+    stream = await connecting
+    waiting = [asyncio.ensure_future(work) for work in (stream.read(), stream.write(b"x"), device.connect(78))]
+    await turns()
+    device.ended()
+    for work, error in zip(waiting, (ConnectionResetError, ConnectionResetError, MachineStopped), strict=True):
+        with pytest.raises(error):
+            await asyncio.wait_for(work, 5)
+    with pytest.raises(MachineStopped, match="port 79"):
+        await asyncio.wait_for(device.connect(79), 5)
+    device.began()
+    connecting = asyncio.ensure_future(device.connect(80))
+    await turns()
+    assert not connecting.done()
+    connecting.cancel()
+
+
+async def test_a_machine_that_ended_is_not_asked() -> None:
+    async with bare("loop: j loop") as (machine, _):
+        with pytest.raises(MachineStopped, match="vsock port 5"):
+            await asyncio.wait_for(machine.vsock.connect(5), 5)
+        await machine.close()
+        with pytest.raises(MachineStopped, match="stopped"):
+            await asyncio.wait_for(machine.http(8000), 5)
 
 
 def test_ports_to_listen_on(device: VsockDevice) -> None:

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 
 from hartwell.devices.tasks import Tasks
 from hartwell.devices.virtio import BrokenQueue, VirtioDevice
-from hartwell.errors import BadConfiguration, ConnectionRefused
+from hartwell.errors import BadConfiguration, ConnectionRefused, MachineStopped
 from hartwell.layout import CONSTANTS
 from hartwell.layout import field as machine_field
+from hartwell.platform import Core
 
 HOST, GUEST = 2, 3
 HEADER = struct.Struct("<QQIIIHHIII")  # source, target CID and port, bytes, type, op, flags, buf_alloc, fwd_cnt
@@ -182,12 +183,28 @@ class VsockDevice(VirtioDevice):
         self._ports = itertools.count(FIRST_PORT)
         self._tasks = Tasks()
         self._announce_at: float | None = None  # by time.monotonic(): when a guest that woke hears of it
+        self._guest = False  # is one there that could answer?
+
+    def attach(self, core: Core, slot: int) -> None:
+        super().attach(core, slot)
+        self._guest = True
+
+    def began(self) -> None:
+        """The machine runs (again)."""
+        self._guest = True
+
+    def ended(self) -> None:
+        """The machine has stopped or sleeps: no answer comes to what waits for one."""
+        self._guest = False
+        self.on_reset()
 
     async def connect(self, port: int, timeout: float = CONNECT_SECONDS) -> Stream:
         """A connection to a port that a program in the guest listens on.
-        ConnectionRefused when none does, or none answers in time."""
+        ConnectionRefused when none does, or none answers in time; MachineStopped
+        when the machine has ended."""
         if not isinstance(port, int) or not 0 <= port <= _MASK32:
             raise BadConfiguration(f"vsock port {port!r}: ports are 0 to {_MASK32}")
+        self._need_guest(port)
         stream = Stream(self, next(self._ports), port)
         if len(self._streams) >= MOST_CONNECTIONS:
             raise ConnectionRefused(f"vsock port {port}: {MOST_CONNECTIONS} connections are open already")
@@ -203,9 +220,14 @@ class VsockDevice(VirtioDevice):
         except TimeoutError:
             self.forget(stream)
             raise ConnectionRefused(f"vsock port {port}: nothing in the guest answered within {timeout} s") from None
+        self._need_guest(port)
         if not stream.accepted:
             raise ConnectionRefused(f"vsock port {port}: no program in the guest listens there")
         return stream
+
+    def _need_guest(self, port: int) -> None:
+        if not self._guest:
+            raise MachineStopped(f"vsock port {port}: no guest is there to answer; the machine has ended, or sleeps")
 
     def listen(self, port: int, serve: Server) -> None:
         """Calls `serve` with each connection that the guest makes to this side's
