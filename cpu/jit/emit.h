@@ -99,7 +99,36 @@ struct Stream {
     int32_t by, low, high;
 };
 
-#define STRIP_LOCALS (1 + GROUP_HOSTS)
+#define STRIP_LOCALS (2 + GROUP_HOSTS)
+
+/* What a strip moves by wide accesses (jit/wide.c). */
+enum { WIDE_COPY, WIDE_MERGE, WIDE_FILL };
+struct WideRun { /* stores that are done at once */
+    uint8_t kind, bytes;
+    uint16_t first, count; /* of Wide.store */
+    uint16_t store, load;  /* steps: those at the lowest addresses */
+};
+struct WideApart { /* where the values of these groups may not lie: the store's more than low, less than high behind the load's */
+    uint8_t load, store;
+    int32_t low, high;
+};
+#define WIDE_RUNS 60
+#define WIDE_APART 12
+#define FROM_ELSEWHERE 0x4000 /* + a register: what the body finds in it, in place of a step */
+struct Wide {
+    bool possible;
+    uint8_t right, left; /* registers that words are shifted by, to be merged; 0: none */
+    uint16_t steps, stores;
+    uint32_t begun;      /* registers that a body reads as it finds them */
+    uint16_t last[32];   /* steps that write them last */
+    uint16_t made[REGION_INSNS][2]; /* steps that made what a step reads, lower register first */
+    uint16_t store[REGION_INSNS];
+    bool barred[REGION_INSNS];      /* stores that no run begins with */
+    uint8_t at[REGION_INSNS];
+    struct WideRun run[WIDE_RUNS];
+    struct WideApart apart[WIDE_APART];
+    uint32_t run_count, apart_count;
+};
 
 #define MOST_OWED 400 /* with a block's, less than an exit has bits for */
 #define STUBS 40
@@ -138,6 +167,8 @@ struct Emit {
     struct Strip strip;
     struct Stream streams[GROUPS];
     uint32_t strip_local; /* where its fuel ends, and what makes host addresses, a group each */
+    uint32_t wide_shift;  /* local: bytes that merged words are shifted by */
+    struct Wide wide;
     bool surely_back;     /* in a strip whose turns are counted: branches need not be looked at */
     bool turns_fp;  /* what its first block does is floating point, too */
     uint32_t k;     /* instruction of the block that is being emitted */
@@ -212,6 +243,11 @@ void emit_between(struct Emit *e, const struct JitBlock *b); /* two turns of an 
 /* jit/strip.c */
 void plan_strip(struct Emit *e, const struct JitBlock *b); /* behind plan_turns() */
 void emit_strip(struct Emit *e, const struct JitBlock *b); /* inside of look_ahead()'s blocks, where the next turn begins */
+
+/* jit/wide.c */
+void plan_wide(struct Emit *e, const struct JitBlock *b); /* of a strip whose turns are counted */
+void check_wide(struct Emit *e); /* at its head: out of the innermost block if it can't be done */
+void emit_wide(struct Emit *e, const struct JitBlock *b); /* a body of it */
 
 /* jit/end.c */
 void emit_again(struct Emit *e, const struct JitBlock *b); /* back to the loop's head */

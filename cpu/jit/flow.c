@@ -216,9 +216,11 @@ struct Use {
     int32_t moved[32];
     uint32_t from[32]; /* registers that one is made of by a small step */
     bool tight;
+    int32_t steps; /* bytes that a register may move in a turn and still stay in its page for some */
 };
 
-#define STEPS 64 /* bytes that a register may move in a turn and still stay in its page for some */
+#define STEPS 64
+#define LONG_STEPS 256 /* of a long turn: the kernel's copies and fills */
 
 static void note_use(const struct Region *r, const struct JitBlock *b, struct Use *use)
 {
@@ -236,7 +238,7 @@ static void note_use(const struct Region *r, const struct JitBlock *b, struct Us
         }
         if (from == i->i.rd)
             moved = use->moved[from] += moved;
-        use->leaping |= moved > STEPS || moved < -STEPS ? writes : 0;
+        use->leaping |= moved > use->steps || moved < -use->steps ? writes : 0;
         use->from[i->i.rd] |= 1u << from;
     }
 }
@@ -258,7 +260,7 @@ static void set_use(struct JitBlock *b, struct Use *use)
 static void mark_loop(struct Region *r, uint32_t head)
 {
     bool inside[REGION_BLOCKS] = {false};
-    struct Use use = {.tight = true};
+    struct Use use = {.tight = true, .steps = STEPS};
     inside[r->by_order[head]] = true;
     for (bool changed = true; changed;) {
         changed = false;
@@ -296,7 +298,8 @@ static uint32_t turns_of(const struct JitBlock *b)
 static void mark_itself(struct Region *r, struct JitBlock *b, uint32_t *room)
 {
     uint32_t turns = turns_of(b);
-    struct Use use = {.tight = true};
+    int32_t steps = 8 * b->count;
+    struct Use use = {.tight = true, .steps = steps < STEPS ? STEPS : steps > LONG_STEPS ? LONG_STEPS : steps};
     note_use(r, b, &use);
     set_use(b, &use);
     for (uint32_t k = 0; k < 2; k++) /* there may be several ways out; either way, what follows lies behind the loop */

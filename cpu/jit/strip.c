@@ -136,6 +136,9 @@ void plan_strip(struct Emit *e, const struct JitBlock *b)
     s->possible = any;
     bool taken = b->end == END_AGAIN ? !b->out_if : b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
     s->counted = count_turns(s, &e->r->insns[b->first + branch], x, y, once, taken);
+    e->wide.possible = false;
+    if (s->possible && s->counted)
+        plan_wide(e, b);
 }
 
 static void push_moved(struct Emit *e, uint32_t x, int32_t by)
@@ -267,6 +270,27 @@ static void set_hosts(struct Emit *e, bool begin)
     }
 }
 
+/* All bodies but the last, by wide accesses. */
+static void emit_wide_bodies(struct Emit *e, const struct JitBlock *b)
+{
+    uint32_t insns = (uint32_t)b->turns * b->count;
+    open(e, W_BLOCK, LABEL_NONE);
+    check_wide(e);
+    open(e, W_LOOP, LABEL_NONE);
+    set_hosts(e, false);
+    emit_wide(e, b);
+    spend(e, insns);
+    settle(e);
+    get(e, L_FUEL);
+    get(e, e->strip_local);
+    push32(e, insns);
+    op(e, W_I32_ADD);
+    op(e, W_I32_GT_S);
+    op_u(e, W_BR_IF, 0);
+    close(e);
+    close(e);
+}
+
 void emit_strip(struct Emit *e, const struct JitBlock *b)
 {
     uint32_t insns = (uint32_t)b->turns * b->count, limit = e->strip_local;
@@ -295,6 +319,8 @@ void emit_strip(struct Emit *e, const struct JitBlock *b)
     op(e, W_I32_LT_S);
     op_u(e, W_BR_IF, 0); /* there was none before */
     set_hosts(e, true);
+    if (e->wide.possible)
+        emit_wide_bodies(e, b);
     open(e, W_LOOP, LABEL_NONE);
     set_hosts(e, false);
     e->surely_back = e->strip.counted;

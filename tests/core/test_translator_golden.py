@@ -30,6 +30,8 @@ SNIPPETS = {
     "loop": "again: addi a0, a0, -1; bnez a0, again; ret",
     "middle": "again: ld a0, 0(s0); beqz a1, out; addi s0, s0, 8; addi a1, a1, -1; j again; out: ret",
     "stream": "again: ld a0, 0(s0); sd a0, 8(s0); addi s0, s0, 16; addi a1, a1, -1; bnez a1, again; ret",
+    "copy": "addi s1, s0, 1024; again: ld a0, 0(s0); ld a2, 8(s0); sd a0, 0(s1); sd a2, 8(s1); addi s0, s0, 16; "
+            "addi s1, s1, 16; addi a1, a1, -1; bnez a1, again; ret",
     "sum": "again: fld fa0, 0(s0); fadd.d fa1, fa1, fa0, 7; addi a1, a1, -1; bnez a1, again; ret",
     "diamond": "beq a0, a1, one; addi a2, a2, 1; j two; one: addi a2, a2, 2; two: xor a3, a2, a0; ret",
     "call": "addi sp, sp, -16; call leaf; addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",

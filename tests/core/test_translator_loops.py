@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core import wild
+from tests.core import wild, wild_copies
 from tests.core.test_translator import assert_same_course
 
 VIRTUAL = 0x4000_0000
@@ -31,6 +31,7 @@ main: addi s2, s2, 1; andi a6, s2, 63; slli a6, a6, 3; add a1, s0, a6; sub a0, s
 """
 
 
+BEHIND = "".join(f"ld a{3 + k % 2}, {8 * k}(a1); sd a{4 - k % 2}, {8 * k}(a0); " for k in range(1, 16)) + "addi a7, a7, 1; " * 4
 # From a1 on upwards, or from a0 on; what a3 holds behind it counts.
 LOOPS = {
     "words that are counted":
@@ -57,6 +58,19 @@ LOOPS = {
     "one that is ahead":
         "li a2, 120; mv a5, a0; loop: ld a4, 0(a1); sd a4, 0(a5); addi a1, a1, 16; addi a5, a0, 64; addi a0, a0, 16; "
         "addi a2, a2, -1; bnez a2, loop",
+    "one that comes to where it is read":
+        f"li a2, 14; mv a0, a1; addi a1, a1, 64; mv a5, s1; loop: ld a3, 0(a1); sd a4, 0(a5); {BEHIND}"
+        "addi a1, a1, 128; addi a0, a0, 128; addi a5, a0, 64; addi a2, a2, -1; bnez a2, loop",
+    "words that are shifted further and further":
+        "li a2, 100; li t3, 8; li t4, 56; loop: ld a3, 0(a1); srl a5, a4, t3; sll a7, a3, t4; or a5, a5, a7; sd a5, 0(a0); "
+        "ld a4, 8(a1); srl a5, a3, t3; sll a7, a4, t4; or a5, a5, a7; sd a5, 8(a0); addi a1, a1, 16; addi a0, a0, 16; "
+        "addi t3, t3, 8; addi t4, t4, -8; addi a2, a2, -1; bnez a2, loop",
+    "words by one register":
+        "li a2, 100; loop: ld a3, 0(a1); sd a3, 8(a1); ld a4, 8(a1); sd a4, 16(a1); ld a5, 16(a1); sd a5, 24(a1); "
+        "addi a1, a1, 24; addi a2, a2, -1; bnez a2, loop",
+    "words that go on in a sum":
+        "li a2, 100; loop: ld a4, 0(a1); ld a5, 8(a1); sd a4, 0(a0); sd a5, 8(a0); add a3, a3, a5; addi a1, a1, 16; "
+        "addi a0, a0, 16; addi a2, a2, -1; bnez a2, loop",
     "a table":
         "sb s2, 255(s1); addi a2, a1, 900; loop: lbu a4, 0(a1); addi a1, a1, 1; xor a3, a3, a4; andi a3, a3, 255; "
         "slli a3, a3, 2; add a3, a3, s1; lw a3, 0(a3); bne a1, a2, loop",
@@ -72,3 +86,8 @@ def test_a_loop_from_page_to_page(name: str) -> None:
     fp = "li t6, 0x6000; csrs mstatus, t6" if name == "products" else ""
     counted = assert_same_course(f"{fp}\n{paged(LOOPS[name])}", 8)
     assert counted["ran"] > 50_000
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_copies_take_the_same_course(seed: int) -> None:
+    assert_same_course(wild_copies.WildCopies(seed).text)

@@ -39,8 +39,9 @@ _ACCESS = dict(enumerate(
 _ATOMIC = {0x11: "i64.atomic.load", 0x16: "i64.atomic.load32_u"}
 for _first, _name in ((0x1E, "add"), (0x2C, "and"), (0x33, "or"), (0x3A, "xor"), (0x41, "xchg"), (0x48, "cmpxchg")):
     _ATOMIC |= {_first + 1: f"i64.atomic.rmw.{_name}", _first + 6: f"i64.atomic.rmw32.{_name}_u"}
-_SIMD = {0x0D: "i8x16.shuffle", 0x14: "f64x2.splat", 0x21: "f64x2.extract_lane", 0x22: "f64x2.replace_lane", 0xAE: "i32x4.add",
-         0xB7: "i32x4.min_u", 0x107: "f64x2.relaxed_madd"}
+_SIMD = {0x00: "v128.load", 0x0B: "v128.store", 0x0D: "i8x16.shuffle", 0x0F: "i8x16.splat", 0x10: "i16x8.splat",
+         0x11: "i32x4.splat", 0x12: "i64x2.splat", 0x14: "f64x2.splat", 0x21: "f64x2.extract_lane",
+         0x22: "f64x2.replace_lane", 0xAE: "i32x4.add", 0xB7: "i32x4.min_u", 0x107: "f64x2.relaxed_madd"}
 _TYPES = {0x40: "", 0x7F: " i32", 0x7E: " i64", 0x7C: " f64", 0x7B: " v128"}
 _LOCALS = ["hart", "depth", "base", "fuel", "exit", "tlb_read", "jump", "fpknown", "fpok",
            *(f"host{k}" for k in range(6)), "pc", "va", "d", "word", "limit"]
@@ -77,6 +78,9 @@ def text(body: bytes, names: Names) -> str:
 
 
 def _simd(number: int, reader: Reader) -> str:
+    if number in (0x00, 0x0B):
+        reader.unsigned()
+        return _SIMD[number] + _field(reader.unsigned())
     operands = [reader.byte() for _ in range({0x0D: 16, 0x21: 1, 0x22: 1}.get(number, 0))]
     return " ".join([_SIMD[number], *map(str, operands)])
 
