@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -10,10 +12,11 @@ import pytest
 from playwright.sync_api import BrowserContext
 
 from hartwell.layout import RAM_BASE
-from hartwell.setup import paths
+from hartwell.setup import bundle, paths
+from hartwell.setup.server import Server
 from tests.core.assembler import assemble
 from tests.core.bare import SYMBOLS, elf
-from tests.e2e.tab import PythonError, Tab
+from tests.e2e.tab import BOOT_SECONDS, PROMPT, PythonError, Tab
 
 SHORTFALLS = [
     ({}, "NoWebAssembly"),
@@ -275,7 +278,7 @@ def test_contrast_is_aa(tab: Tab, scheme: Any) -> None:
 
 def test_a_missing_part_is_named(browser: BrowserContext, new_tab: Callable[..., Tab]) -> None:
     tab = new_tab()
-    tab.page.route("**/xterm.mjs", lambda route: route.abort())
+    tab.page.route("**/main.mjs", lambda route: route.abort())
     tab.page.goto(tab.address)
     tab.page.get_by_role("alert").filter(has_text="did not load").wait_for()
     tab.page.close()
@@ -307,3 +310,39 @@ def test_a_silent_start_is_told(new_tab: Callable[..., Tab]) -> None:
     tab.python("await machine.close()")
     assert not tab.errors
     tab.page.close()
+
+
+def code_asked_for(tab: Tab) -> set[str]:
+    """Opens the page and waits for Python; the paths of the modules and styles that were asked for, without version."""
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url.removeprefix(tab.address).split("?")[0]))
+    tab.open()
+    return {re.sub(r"^v/[0-9a-f]{16}/", "", url) for url in asked if url.endswith((".mjs", ".css"))}
+
+
+@pytest.mark.skipif(bundle.package() is None, reason="web/packages.lock pins no esbuild for this computer")
+def test_the_page_comes_in_a_few_files(tab: Tab) -> None:
+    asked = code_asked_for(tab)
+    page = {path for path in asked if not path.startswith("static/")}
+    (shared,) = (path for path in page if path.startswith("shared-"))
+    assert page - {shared} <= {*bundle.PAGE, "page.css", *bundle.WORKERS}
+    assert {*bundle.PAGE, "page.css", "supervisor.mjs", "storage/worker.mjs", "hart.mjs"} <= page
+
+
+def test_the_page_comes_file_by_file_where_it_was_not_joined(
+    browser: BrowserContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for someone who edits web/: all of it runs from there."""
+    monkeypatch.setattr(bundle, "fresh", lambda page, web: False)
+    with Server(port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        tab = Tab(browser.new_page(), server.url())
+        asked = code_asked_for(tab)
+        assert {"main.mjs", "panels/shelf.mjs", "style/panels.css", "static/xterm/xterm.mjs", "storage/client.mjs"} <= asked
+        assert not any(path.startswith("shared-") for path in asked)
+        tab.wait_for_state("running")
+        tab.expect(PROMPT, BOOT_SECONDS)
+        assert tab.run("echo by files").strip() == "by files"
+        assert not tab.errors
+        tab.page.close()
+        server.shutdown()

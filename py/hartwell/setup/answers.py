@@ -84,7 +84,9 @@ class Handler(BaseHTTPRequestHandler):
         if (answer := self.server.answers.get(self.path.split("?")[0])) is not None:
             self._say(HTTPStatus.OK, json.dumps(answer()), {"Content-Type": site.TYPES[".json"], "Cache-Control": "no-store"})
             return
-        file = site.find_file(self.path, self.server.web, self.server.static)
+        # Looked at for the page itself, for what follows lately enough.
+        self.server.version(0.0 if self.path.split("?")[0] in ("/", "/index.html") else 1.0)
+        file = site.find_file(self.path, self.server.web, self.server.static, self.server.page)
         try:
             opened = file.open("rb") if file else None
         except OSError:
@@ -94,7 +96,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         assert file is not None
         with opened:
-            if file == self.server.web.resolve() / "index.html" and not versioned:
+            roots = [root.resolve() for root in (self.server.page, self.server.web) if root]
+            if file in [root / "index.html" for root in roots] and not versioned:
                 self._give_page(opened.read(), with_body)
             else:
                 self._give(opened, file.suffix.lower(), with_body, site.LASTING if lasting else {})

@@ -15,6 +15,7 @@ from hartwell.errors import HartwellError
 from hartwell.setup import (
     build,
     builder,
+    bundle,
     gdb_bridge,
     heap,
     image,
@@ -53,6 +54,7 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
         runner.run(node.step())
     for step in npm.steps():
         runner.run(step)
+    join_page(runner)
     runner.run(wheels.fetch_step())
     runner.run(wheels.step())
     runner.run(heap.step())
@@ -65,6 +67,18 @@ def _steps(mirror: str | None, runner: Runner, tests: bool) -> Runner:
     preboot.write_index()
     runner.run(passt.step(mirror))
     return runner
+
+
+def join_page(runner: Runner) -> None:
+    """Joins the page's files.  Where that fails it comes file by file."""
+    esbuild = bundle.package()
+    try:
+        if esbuild:
+            runner.run(bundle.program_step(esbuild))
+    except SetupError as error:
+        runner.progress.note(f"  {error}\n  the page will be given file by file")
+        esbuild = None
+    runner.run(bundle.step(esbuild))
 
 
 def boot_ahead(name: str, runner: Runner) -> None:

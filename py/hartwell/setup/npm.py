@@ -96,6 +96,28 @@ def steps() -> list[Step]:
     ]
 
 
+def program(package: str) -> Path:
+    """Where a package that is one program has it."""
+    return TOOLS.parent / package.split("/")[0].lstrip("@")
+
+
+def program_step(package: str, file: str) -> Step:
+    """Fetches a program, which is that file of its package."""
+    lock = read_lock()
+    target = program(package)
+
+    def act(progress: Progress) -> None:
+        archive = fetch(lock[package], progress)
+        with scratch_folder(target) as fresh:
+            unpack(archive, fresh, {file: target.name})
+            (fresh / target.name).chmod(0o755)
+            (fresh / target.name).replace(target)
+        archive.unlink(missing_ok=True)
+
+    key = digest("program 1", package, lock[package].version, lock[package].sha512, file)
+    return Step(target.name, f"fetching {target.name} (4 MB)", key, (target,), act)
+
+
 def checkers_step() -> Step:
     """The TypeScript compiler, which checks web/ in the tests."""
     lock = read_lock()

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hartwell.setup import guests, paths, websocket
+from hartwell.setup import bundle, guests, paths, websocket
 from hartwell.setup.answers import Handler, host_of
 from hartwell.setup.site import version_of
 from hartwell.setup.steps import SetupError
@@ -53,6 +53,8 @@ class Server(socketserver.ThreadingTCPServer):
         self.token = secrets.token_urlsafe(16)
         """What programs that are no browsers show to get a WebSocket."""
         self._version = (0.0, "")
+        self.page: Path | None = None
+        """The folder with the page in few files, while it is what `web` is."""
         self.host = host.strip("[]")
         chosen = DEFAULT_PORT if port is None else port
         if not 0 <= chosen <= 65535:
@@ -72,7 +74,10 @@ class Server(socketserver.ThreadingTCPServer):
         """Of the page's code, as it was at most `age` seconds ago."""
         known, text = self._version
         if not text or time.monotonic() - known > age:
-            text = version_of(self.web, self.static)
+            before, text = text, version_of(self.web, self.static)
+            if text != before:
+                page = self.static / bundle.FOLDER.name
+                self.page = page if bundle.fresh(page, self.web) else None
             self._version = (time.monotonic(), text)
         return text
 

@@ -1,7 +1,7 @@
 """The page's files: which one a path means, what type it has, which part of it is asked for.
 
 Only files of web/ and, below /static/, of static/ are given, none whose path
-has a part that begins with a dot.
+has a part that begins with a dot.  What bundle.py made of web/ comes first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def version_of(web: Path, static: Path) -> str:
     """Another one whenever a file of the page's code is another."""
     whole = hashlib.sha256()
     for root, prefix in ((web, ""), (static, "static/")):
-        folders = [root] if root == web else [root / name for name in ("pyodide", "wheels", "xterm", "zstd")]
+        folders = [root] if root == web else [root / name for name in ("pyodide", "wheels", "xterm", "zstd", "page")]
         files = [path for folder in folders for path in folder.rglob("*")]
         files += [] if root == web else [root / "cpu.wasm", root / "python.heap"]
         for path in sorted(files):
@@ -55,14 +55,23 @@ class BadRange(Exception):
     """A byte range that no byte of the file lies in."""
 
 
-def find_file(path: str, web: Path, static: Path) -> Path | None:
-    """The file for a request's path, None when there is none to give."""
+def find_file(path: str, web: Path, static: Path, page: Path | None = None) -> Path | None:
+    """The file for a request's path, None when there is none to give.
+
+    page: a folder with files to be given in place of `web`'s of the same path.
+    """
     name = urllib.parse.unquote(path.split("?")[0].split("#")[0])
     parts = name.strip("/").split("/") if name.strip("/") else ["index.html"]
     if any(part.startswith(".") or not part or "\\" in part or "\0" in part for part in parts):
         return None
-    root, rest = (static, parts[1:]) if parts[0] == "static" else (web, parts)
-    file = root.joinpath(*rest)
+    if parts[0] == "static":
+        return _inside(static, parts[1:])
+    return (page and _inside(page, parts)) or _inside(web, parts)
+
+
+def _inside(root: Path, parts: list[str]) -> Path | None:
+    """The file in that folder, None when it has none there."""
+    file = root.joinpath(*parts)
     try:
         # A link may not lead out of the folder either.
         real = file.resolve(strict=True)
