@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import pytest
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
 
-from tests.e2e.tab import Tab
+from tests.e2e.tab import READY_SECONDS, Tab
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,16 +112,20 @@ def chromium_path() -> str | None:
     return os.environ.get("HARTWELL_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def chromium(playwright: Playwright, profile: Path) -> BrowserContext:
+    """Chromium on a profile, of which nothing on a busy machine is asked in haste."""
+    context = playwright.chromium.launch_persistent_context(
+        profile, executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
+        viewport={"width": 1200, "height": 760}, timeout=READY_SECONDS * 1000,
+    )
+    context.set_default_timeout(READY_SECONDS * 1000)
+    return context
+
+
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """Chromium with a fresh profile, which all tabs of a module share."""
-    context = playwright.chromium.launch_persistent_context(
-        tmp_path_factory.mktemp("profile"),
-        executable_path=chromium_path(),
-        headless=True,
-        args=CHROMIUM_ARGUMENTS,
-        viewport={"width": 1200, "height": 760},
-    )
+    context = chromium(playwright, tmp_path_factory.mktemp("profile"))
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     yield context
     context.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Playwright
 
-from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path, serving
+from tests.e2e.conftest import chromium, serving
 from tests.e2e.tab import Tab
 from tests.e2e.test_network import DATA, LEASE, Pages
 from tests.e2e.test_wake_before_python import let_python_come, without_python
@@ -43,10 +43,7 @@ def test_the_machine_that_was_booted_ahead_has_folder_and_network(new_tab: Calla
 
 def test_it_runs_before_python_and_a_first_save_finds_the_image_stored(playwright: Playwright, tmp_path: Path) -> None:
     """First a visit that wakes the machine that was booted ahead, then one that boots it cold."""
-    context = playwright.chromium.launch_persistent_context(
-        tmp_path / "profile", executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
-        viewport={"width": 1200, "height": 760},
-    )
+    context = chromium(playwright, tmp_path / "profile")
     with serving(preboot=True) as address:
         tab, held = without_python(context, address)
         tab.type("echo be''fore\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Playwright
 
-from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path
+from tests.e2e.conftest import chromium
 from tests.e2e.tab import PROMPT, PythonError, Tab
 from tests.e2e.test_storage import COUNT_CHUNKS
 
@@ -24,10 +24,7 @@ def launch(playwright: Playwright, tmp_path: Path) -> Iterator[Launch]:
     contexts: list[BrowserContext] = []
 
     def start() -> BrowserContext:
-        contexts.append(playwright.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
-            viewport={"width": 1200, "height": 760},
-        ))
+        contexts.append(chromium(playwright, tmp_path / "profile"))
         return contexts[-1]
 
     yield start

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Playwright, Route
 
-from tests.e2e.conftest import CHROMIUM_ARGUMENTS, chromium_path
+from tests.e2e.conftest import chromium
 from tests.e2e.tab import PythonError, Tab
 
 # Changes what sleeps in IndexedDB: `change` gets the database's stores and the manifest's text.
@@ -39,10 +39,7 @@ NO_MEMORY = """async ({ settled, chunks, record }) => {
 @pytest.fixture
 def context(playwright: Playwright, tmp_path: Path, server: str) -> Iterator[BrowserContext]:
     """Chromium where a machine sleeps as "desk"."""
-    context = playwright.chromium.launch_persistent_context(
-        tmp_path / "profile", executable_path=chromium_path(), headless=True, args=CHROMIUM_ARGUMENTS,
-        viewport={"width": 1200, "height": 760},
-    )
+    context = chromium(playwright, tmp_path / "profile")
     tab = Tab(context.new_page(), server).boot("?image=shell")
     tab.python("Machine.checkpoint_seconds = None")
     tab.run("echo kept > /tmp/kept")

@@ -124,6 +124,7 @@ def _lives(process: int) -> bool:
 
 
 def test_its_end_leaves_no_process_and_no_half_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "END_SECONDS", SECONDS)
     monkeypatch.setattr(Preparation, "command", [sys.executable, "-c", BUILDS.format(folder=str(tmp_path))])
     work = Preparation()
     said: list[str] = []

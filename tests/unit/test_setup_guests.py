@@ -15,9 +15,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from hartwell.setup.guests import Guests
 from hartwell.setup.server import Server
 
 NAME = "0123456789abcdef" * 2
+SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def line(server: Server, name: str = NAME, origin: str | None = None) -> ClientConnection:
     own = f"http://127.0.0.1:{server.port}"
     opened = connect(f"ws://127.0.0.1:{server.port}/ws/guest?name={name}", origin=origin or own,  # type: ignore[arg-type]
-                   open_timeout=120, compression=None, max_size=None, legacy=True)
-    assert opened.recv(20) == "ready"
+                   open_timeout=SECONDS, compression=None, max_size=None, legacy=True)
+    assert opened.recv(SECONDS) == "ready"
     return opened
 
 
@@ -79,7 +81,7 @@ def page(server: Server) -> Iterator[ClientConnection]:
     thread.start()
     yield opened
     opened.close()
-    thread.join(20)
+    thread.join(SECONDS)
 
 
 def ask(server: Server, path: str, method: str = "GET", host: str = f"8000-{NAME}.guest.localhost", body: bytes | None = None,
@@ -138,12 +140,47 @@ def test_who_may_open_a_line(server: Server, page: ClientConnection) -> None:
     for path in ("/ws/guest?name=" + "a" * 32, f"/ws/guest?token={server.token}"):
         with pytest.raises(InvalidStatus):  # nor at the guest's own name, where its origin is the host's
             connect(f"ws://{host}{path}", sock=socket.create_connection(("127.0.0.1", server.port)), origin=f"http://{host}",  # type: ignore[arg-type]
-                    open_timeout=120, legacy=True)
+                    open_timeout=SECONDS, legacy=True)
     for name in (NAME, "", "A" * 32, "../x"):
         with pytest.raises(ConnectionClosed) as closed:
             line(server, name)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1008
+
+
+class Line:
+    """A page's line as the server has it, whose thread hears of its end late."""
+
+    def __init__(self) -> None:
+        self.query, self.open = {"name": NAME}, True
+        self.said: list[object] = []
+        self.heard, self.over = threading.Event(), threading.Event()
+
+    def send(self, message: object) -> None:
+        self.said.append(message)
+        self.heard.set()
+
+    def close(self, code: int, reason: str) -> None:
+        self.said.append(code)
+
+    def receive(self) -> None:
+        self.over.wait(SECONDS)
+
+
+def test_a_page_that_comes_back_at_once_has_its_name() -> None:
+    guests, lines = Guests(), [Line() for _ in range(3)]
+    threads = [threading.Thread(target=guests.serve, args=[line], daemon=True) for line in lines]
+    threads[0].start()
+    assert lines[0].heard.wait(SECONDS)
+    lines[0].open = False  # it has been closed, and its thread is not through with it
+    threads[1].start()
+    assert lines[1].heard.wait(SECONDS)
+    lines[0].over.set()
+    threads[0].join(SECONDS)
+    guests.serve(lines[2])  # type: ignore[arg-type]
+    assert [line.said for line in lines] == [["ready"], ["ready"], [1008]]
+    lines[1].over.set()
+    threads[1].join(SECONDS)
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):

@@ -53,7 +53,8 @@ class Guests:
         name = socket.query.get("name", "")
         page = _Page(socket)
         with self._lock:
-            if not _NAME.fullmatch(name) or name in self._pages:
+            before = self._pages.get(name)  # a page that comes back is here before its old line's thread has ended
+            if not _NAME.fullmatch(name) or before is not None and before.open:
                 socket.close(1008, "a name of 32 hexadecimal digits that is not taken is expected")
                 return
             self._pages[name] = page
@@ -63,7 +64,8 @@ class Guests:
                 page.heard(message)
         finally:
             with self._lock:
-                del self._pages[name]
+                if self._pages.get(name) is page:
+                    del self._pages[name]
             page.gone()
 
     def ask(self, name: str, port: int, method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> Answer:
@@ -81,6 +83,11 @@ class _Page:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[threading.Event, list[Answer]]] = {}
+
+    @property
+    def open(self) -> bool:
+        """Is its line whole?"""
+        return self._socket.open
 
     def ask(self, head: dict[str, object], body: bytes) -> Answer:
         came, answers = threading.Event(), list[Answer]()

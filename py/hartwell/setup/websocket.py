@@ -87,6 +87,12 @@ class WebSocket:
             return False
         return (getattr(peer, "ipv4_mapped", None) or peer).is_loopback
 
+    @property
+    def open(self) -> bool:
+        """Has nobody begun to end it?  Its thread may not know yet."""
+        with self._lock:
+            return bool(self._protocol.state.name == "OPEN")
+
     def receive(self) -> bytes | str | None:
         """The next message; None once the connection is over, by whoever's wish."""
         while True:
