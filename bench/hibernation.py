@@ -7,7 +7,9 @@ files, and hands its state to the caller: what storing it costs is not in.
 
 from __future__ import annotations
 
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from bench import guests, results
@@ -67,60 +69,25 @@ const timer = setInterval(() => {
 
 
 def run(options: Any, missing: dict[str, str]) -> None:
-    """The benchmark."""
+    """The benchmark.  The profile is on a disk, as a person's is: one in memory keeps no compiled code."""
     seconds: dict[str, list[float]] = {}
     sizes: dict[str, int] = {}
 
     def note(name: str, value: float) -> None:
         seconds.setdefault(name, []).append(value)
 
-    with guests.served() as address, guests.chromium() as browser:
+    with guests.served() as address:
         for _ in range(options.rounds):
-            begun = time.monotonic()
-            tab = Tab(browser.new_page(), address)
-            tab.open("?boot=no")
-            tab.python("Machine.checkpoint_seconds = 3600")  # it is to be saved, but only when this says so
-            ready = time.monotonic()
-            tab.python("machine = await Machine.boot(harts=1)")
-            tab.expect(guests.PROMPT, 240)
-            note("cold boot to the prompt, page up", time.monotonic() - ready)
-            note("cold boot, from opening the page", time.monotonic() - begun)
-            tab.python("Machine.checkpoint_seconds = 3600")  # the page has set it when it was ready
-            tab.python(f"await machine.run({FILL!r}, timeout=300)")
-            tab.python("for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)")
-            took, pause, written = tab.python(_SAVE)
-            note("first save, the machine goes on", took)
-            sizes["first save wrote"] = written
-            tab.run("date > /tmp/date")
-            took, pause, written = tab.python(_SAVE)
-            note("next save, after little change", took)
-            note("  the guest's pause in it", pause)
-            sizes["next save wrote"] = written
-            took, stored = tab.python(_SLEEP)
-            note("sleep, after a save", took)
-            sizes["snapshot"] = stored
-            note("wake, lazy, to the first instruction", tab.python(_WAKE.format(lazy=True))[0])
-            tab.python("await machine.hibernate()")
-            note("wake, full, to the first instruction", tab.python(_WAKE.format(lazy=False))[0])
-            tab.python("await machine.hibernate()")
-            tab.page.close()
-            tab = Tab(browser.new_page(), address)
-            tab.page.add_init_script(TYPIST)
-            tab.page.goto(address)
-            tab.page.wait_for_function("window.seen?.echo", timeout=120_000)
-            for name, milliseconds in tab.page.evaluate("window.seen").items():
-                note(f"woken page: opening to {name}", milliseconds / 1000)
-            for what, work in (("an idle guest", "true"), ("one that writes", WRITER)):
-                tab.run(work)
-                other = Tab(browser.new_page(), address)
-                other.open("?boot=no")
-                note(f"move to another tab, the standstill of {what}", other.python(_MOVE))
-                tab.page.close()
-                tab = other
-            tab.python("Machine.checkpoint_seconds = None\nawait machine.hibernate()")
-            tab.page.close()
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+                with guests.chromium(Path(folder)) as browser:
+                    _sleep_and_wake(browser, address, note, sizes)
+                    _fall_asleep(_open(browser, address, "woken page", note))
+                    _move(browser, address, _open(browser, address, "woken page, once more", note), note)
+                with guests.chromium(Path(folder)) as browser:
+                    _fall_asleep(_open(browser, address, "woken page, browser started anew", note))
         if "v86" not in missing:
-            _v86(browser, address, options.rounds, note, sizes)
+            with guests.chromium() as browser:
+                _v86(browser, address, options.rounds, note, sizes)
     rows = []
     for name, values in seconds.items():
         ordered = sorted(values)
@@ -129,6 +96,66 @@ def run(options: Any, missing: dict[str, str]) -> None:
     text += "\n\n" + results.table(["bytes", "MB"], [[name, size / 1e6] for name, size in sizes.items()])
     text += "".join(f"\n\nLeft out: {peer}: {why}" for peer, why in missing.items() if peer == "v86")
     results.write("hibernation", {"seconds": seconds, "bytes": sizes, "missing": missing}, text)
+
+
+def _sleep_and_wake(browser: Any, address: str, note: Any, sizes: dict[str, int]) -> None:
+    """Leaves a machine asleep, and no other."""
+    begun = time.monotonic()
+    tab = Tab(browser.new_page(), address)
+    tab.open("?boot=no")
+    tab.python("Machine.checkpoint_seconds = 3600")  # it is to be saved, but only when this says so
+    tab.python("for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)")
+    ready = time.monotonic()
+    tab.python("machine = await Machine.boot(harts=1)")
+    tab.expect(guests.PROMPT, 240)
+    note("cold boot to the prompt, page up", time.monotonic() - ready)
+    note("cold boot, from opening the page", time.monotonic() - begun)
+    tab.python("Machine.checkpoint_seconds = 3600")  # the page has set it when it was ready
+    tab.python(f"await machine.run({FILL!r}, timeout=300)")
+    tab.python("for one in await Machine.snapshots(): await Machine.delete_snapshot(one.name)")
+    took, pause, written = tab.python(_SAVE)
+    note("first save, the machine goes on", took)
+    sizes["first save wrote"] = written
+    tab.run("date > /tmp/date")
+    took, pause, written = tab.python(_SAVE)
+    note("next save, after little change", took)
+    note("  the guest's pause in it", pause)
+    sizes["next save wrote"] = written
+    took, stored = tab.python(_SLEEP)
+    note("sleep, after a save", took)
+    sizes["snapshot"] = stored
+    note("wake, lazy, to the first instruction", tab.python(_WAKE.format(lazy=True))[0])
+    tab.python("await machine.hibernate()")
+    note("wake, full, to the first instruction", tab.python(_WAKE.format(lazy=False))[0])
+    _fall_asleep(tab)
+
+
+def _open(browser: Any, address: str, what: str, note: Any) -> Tab:
+    """Opens the page, which wakes the machine."""
+    tab = Tab(browser.new_page(), address)
+    tab.page.add_init_script(TYPIST)
+    tab.page.goto(address)
+    tab.page.wait_for_function("window.seen?.echo", timeout=120_000)
+    for name, milliseconds in tab.page.evaluate("window.seen").items():
+        note(f"{what}: opening to {name}", milliseconds / 1000)
+    tab.python("1")  # Python is up
+    return tab
+
+
+def _fall_asleep(tab: Tab) -> None:
+    tab.python("Machine.checkpoint_seconds = None\nawait machine.hibernate()")
+    tab.page.close()
+
+
+def _move(browser: Any, address: str, tab: Tab, note: Any) -> None:
+    for what, work in (("an idle guest", "true"), ("one that writes", WRITER)):
+        tab.run(work)
+        other = Tab(browser.new_page(), address)
+        other.open("?boot=no")
+        note(f"move to another tab, the standstill of {what}", other.python(_MOVE))
+        tab.page.close()
+        tab = other
+    _fall_asleep(tab)
 
 
 def _v86(browser: Any, address: str, rounds: int, note: Any, sizes: dict[str, int]) -> None:
