@@ -216,7 +216,7 @@ def test_wakes_in_firefox(playwright: Playwright, server: str, made: Path) -> No
         panel.get_by_role("button", name="Wake one").click()
         tab.wait_for_state("running")
         assert tab.run("cat /tmp/kept") == "kept\n"
-        tab.run("echo firefox > /tmp/kept", timeout=240)
+        tab.run("echo firefox > /tmp/kept")
         tab.press("Sleep")
         tab.wait_for_state("asleep")
         tab.open()
