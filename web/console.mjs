@@ -98,10 +98,14 @@ export class ConsoleElement extends HTMLElement {
    */
   contents() {
     const position = this.#received;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       // The call comes when all that was written before is drawn, and nothing of what follows.
       this.terminal.write("", () => {
-        resolve({ position, text: this.#serialize.serialize({ scrollback: KEPT_LINES }), screen: this.#screen() });
+        try {
+          resolve({ position, text: this.#serialize.serialize({ scrollback: KEPT_LINES }), screen: this.#screen() });
+        } catch (error) {
+          reject(error);
+        }
       });
     });
   }

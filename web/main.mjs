@@ -89,7 +89,10 @@ function connect(supervisor) {
     if (data.length) progress.done();
     consoleElement.write(data, quiet);
   });
-  supervisor.addEventListener("terminal", async () => supervisor.terminal(await consoleElement.contents()));
+  supervisor.addEventListener("terminal", async (event) => {
+    const shown = await consoleElement.contents().catch((error) => (console.info("What the console shows can’t be said.", error), null));
+    supervisor.terminal(/** @type {CustomEvent} */ (event).detail.question, shown);
+  });
   supervisor.ready.catch(({ name, message }) => {
     show({ state: "stopped" });
     notice.show({ title: "Python did not start, so there is no machine.", text: `${name}: ${message}`, lasting: true });

@@ -219,10 +219,11 @@ export class Supervisor extends EventTarget {
 
   /**
    * Answers a "terminal" event.
-   * @param {{position: number, text: string, screen: string}} shown
+   * @param {number} question the event's
+   * @param {{position: number, text: string, screen: string} | null} shown null: it can't be said
    */
-  terminal({ position, text, screen }) {
-    this.#post({ type: "terminal", position, text, screen });
+  terminal(question, shown) {
+    this.#post({ type: "terminal", question, shown });
   }
 
   /**

@@ -129,8 +129,9 @@ async function readCached(name) {
 
 const translations = new Translations(loadCpu, readStatic, readCached);
 
-/** Who waits for the page to say what its terminal shows. @type {((json: string) => void)[]} */
-const asked = [];
+/** Who waits for the page to say what its terminal shows, by question. @type {Map<number, (json: string) => void>} */
+const asked = new Map();
+let questions = 0;
 
 /** The storage's worker, which the page starts beside this one: its port, or why there is none. */
 const storage = {
@@ -187,10 +188,11 @@ const host = {
   },
   /** @param {string} name below static/ */
   address: (name) => new URL(name, STATIC).href,
-  /** What the page's terminal shows: JSON of {position, text, screen}. @returns {Promise<string>} */
+  /** What the page's terminal shows: JSON of {position, text, screen}, or of null. @returns {Promise<string>} */
   terminal: () => {
-    post({ type: "terminal" });
-    return new Promise((resolve) => asked.push(resolve));
+    const question = ++questions;
+    post({ type: "terminal", question });
+    return new Promise((resolve) => asked.set(question, resolve));
   },
   /**
    * Where ranges of a source can be read, and its size in bytes.
@@ -326,8 +328,8 @@ async function start() {
     } else if (type === "resize") {
       resize(message.cols, message.rows);
     } else if (type === "terminal") {
-      const { position, text, screen } = message;
-      asked.shift()?.(JSON.stringify({ position, text, screen }));
+      asked.get(message.question)?.(JSON.stringify(message.shown));
+      asked.delete(message.question);
     } else if (type === "export" || type === "import") {
       // A Blob goes either way as it is; its bytes stay the browser's.
       const { value, error } = await (type === "export" ? exportFile(message.name) : importFile(message.file));

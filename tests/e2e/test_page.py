@@ -142,6 +142,24 @@ def test_window_hartwell(tab: Tab) -> None:
     assert raised.value.name == "SyntaxError"
 
 
+def test_a_terminal_that_cannot_be_read_is_asked_again(new_tab: Callable[..., Tab]) -> None:
+    """A save goes without what it shows then; the next one has it."""
+    tab = new_tab()
+    ask = "import asyncio; from hartwell import platform\nawait asyncio.wait_for(platform.current().terminal(), 20)"
+    tab.open("?boot=no")
+    assert tab.python(ask)[0] == 0
+    tab.page.evaluate(
+        """() => {
+            const buffer = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(window.hartwell.terminal), "buffer");
+            Object.defineProperty(window.hartwell.terminal, "buffer", { ...buffer, get() { throw new Error("broken"); } });
+        }"""
+    )
+    assert tab.python(ask) is None
+    tab.page.evaluate("() => { delete window.hartwell.terminal.buffer; window.hartwell.terminal.write('seen'); }")
+    _, text, screen = tab.python(ask)
+    assert "seen" in text and "seen" in screen
+
+
 def test_without_a_machine_the_page_offers_start(tab: Tab) -> None:
     tab.open("?boot=no&harts=2")
     tab.wait_for_state("stopped")
