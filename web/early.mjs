@@ -45,6 +45,7 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
  * @property {any} core of core.mjs
  * @property {string} disks JSON of early-disks.mjs's Served
  * @property {number} woke seconds since the Unix epoch
+ * @property {() => boolean} rests no hart has anything to do now
  * @property {() => Promise<{touched: number[], kept: boolean}>} streamed
  * @property {() => Promise<{shown: Uint8Array, output: Uint8Array, keys: Uint8Array}>} takeOver
  * @property {() => Promise<void>} drop
@@ -183,6 +184,7 @@ async function wake({ store, address, cpu, spawn, translations, terminal, show, 
     core.call("devices_hold", 0);
     return {
       name, text, identity, core, woke: Date.now() / 1000, disks: JSON.stringify(disks.served), streamed: () => streamed,
+      rests: () => core.call("machine_rests") === 1,
       takeOver: async () => {
         const rest = await handOver();
         terminal.terminate();

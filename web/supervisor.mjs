@@ -20,8 +20,11 @@ import "./wait.mjs";
 
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
-/** Python's start leaves a woken machine the processors for so long: its first echo needs them more (decisions/0043). */
-const GUEST_FIRST_MS = 400;
+/**
+ * Python's start leaves a woken machine the processors: its first echo needs them more (decisions/0043).
+ * For so long at least, then until it has rested for a moment, and at most so long.
+ */
+const GUEST_FIRST = { leastMs: 400, lookMs: 50, restLooks: 3, mostMs: 2500 };
 const HEARD = 2; // of an "interrupt": supervisor-client.mjs sends no signal from then on
 const SPARE_HARTS = 1; // as images have that say nothing; a worker that nobody takes costs 10 MB
 /** The page's own code and what it is built on: where this module is, below a path that names its version. */
@@ -267,6 +270,16 @@ async function wakeMeanwhile() {
   return early;
 }
 
+/** Until a machine that woke has done what it was woken for, as far as can be seen. @param {import("./early.mjs").Early} early */
+async function guestFirst(early) {
+  const begun = performance.now();
+  const past = (/** @type {number} */ ms) => performance.now() - begun >= ms;
+  for (let rested = 0; !past(GUEST_FIRST.mostMs) && !(past(GUEST_FIRST.leastMs) && rested >= GUEST_FIRST.restLooks); ) {
+    await new Promise((resolve) => setTimeout(resolve, GUEST_FIRST.lookMs));
+    rested = early.rests() ? rested + 1 : 0;
+  }
+}
+
 /** Until Python is up. @param {MessageEvent} event */
 self.onmessage = ({ data }) => {
   if (data.type === "handed") handed(data);
@@ -293,7 +306,8 @@ async function start() {
   const { pyodide, how, saved } = await startPython({
     loadPyodide: async (options) => {
       // The wake first: Python's start leaves this thread no time.
-      if (await woken) await new Promise((resolve) => setTimeout(resolve, GUEST_FIRST_MS));
+      const early = await woken;
+      if (early) await guestFirst(early);
       return countingFetches("Python", report, () => loadPyodide(options));
     },
     version,

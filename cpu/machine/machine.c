@@ -180,6 +180,18 @@ EXPORT void machine_skip_time(uint64_t ticks)
 }
 
 /* Of which layout this is, for those who know it by numbers that were kept (hartwell.snapshot.recipe). */
+/* 1 when no hart has anything to do now: each waits for an interrupt, or is off. */
+EXPORT uint32_t machine_rests(void)
+{
+    struct Machine *m = MACHINE;
+    for (uint32_t i = 0; i < m->hart_count; i++) {
+        uint32_t state = atomic_get(&hart_at(i)->state);
+        if (state != HART_WFI && state != HART_OFF)
+            return 0;
+    }
+    return 1;
+}
+
 EXPORT uint32_t layout_digest(void) { return LAYOUT_DIGEST; }
 
 EXPORT uint64_t machine_clock(void) { return machine_time(); }

@@ -377,6 +377,33 @@ def test_a_paused_machine_stands_still(hart: Bench) -> None:
     assert hart.x("s1", 1) > 0
 
 
+def test_it_is_seen_whether_a_machine_rests(hart: Bench) -> None:
+    """Hart 0 sleeps; hart 1 works until it is told, then sleeps until a software interrupt."""
+    core = hart.core
+    worker = hart.load(
+        "li t1, 8; csrw mie, t1; loop: lw t0, 64(s0); beqz t0, loop; sleep: wfi; csrr t0, mip; beqz t0, sleep; j success"
+        + FINISH, **SYMBOLS)
+    sleeper = hart.load("rest: wfi; j rest", hart.CODE + PAGE)
+    for index, code in enumerate((sleeper, worker)):
+        hart.start(code.base, M, index)
+        hart.x_set("s0", DATA, index)
+
+    def rests() -> bool:
+        end = time.monotonic() + LIMIT_SECONDS
+        while not core.call("machine_rests") and time.monotonic() < end:
+            time.sleep(0.005)
+        return bool(core.call("machine_rests"))
+
+    def meanwhile() -> None:
+        time.sleep(0.05)
+        assert not any(core.call("machine_rests") for _ in range(20)), "a hart works"
+        ram_write(core, DATA + 64, b"\x01")
+        assert rests()
+        core.call("device_write", ACLINT + 4, 4, 1)  # msip of hart 1
+
+    run(core, meanwhile)
+
+
 def test_a_machine_that_stopped_runs_again_after_a_reset(hart: Bench) -> None:
     for _ in range(3):
         on_both(hart, "")

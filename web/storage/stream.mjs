@@ -5,7 +5,7 @@
  * it writes its number into a slot of `wanted` and waits for absent_pages to
  * change (cpu/machine/snapshot.c).  Here the slots are looked at before every batch:
  * what somebody waits for comes first, then what was touched first the last
- * time, then the rest.  From the store batches are under way side by side: one reads
+ * time, then the rest.  Batches are under way side by side: one is read
  * while another is unpacked, and what is waited for meanwhile waits for neither.
  */
 
@@ -29,8 +29,8 @@ import { CHUNK, DIGEST, hex } from "./store.mjs";
  */
 
 const PAGE = 4096;
-const BEHIND = 16; // chunks of a batch that nobody waits for yet, from afar
-const AHEAD = 8; // the same from the store
+const FAR = 16; // chunks of a batch that nobody waits for yet, from afar: a request costs as much as a dozen
+const NEAR = 8; // the same from the store
 const AHEAD_LANES = 2; // that bring those
 const LOOK_MS = 100; // nobody tells a lane that the others have brought the rest
 
@@ -115,14 +115,13 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
         await waitAsync(words, places.requests >> 2, requests, Math.min(pause, LOOK_MS));
         continue;
       }
-      // From afar a request costs as much as a dozen chunks: what comes next comes along.
       if (ahead && (!batch.length || source.far)) fill(batch, ahead);
       if (batch.length) await bring(batch);
       if (pause <= 0) seed?.put(); // before that others have work to do
     }
   }
 
-  const lanes = source.far ? [BEHIND] : [0, ...Array(AHEAD_LANES).fill(AHEAD)];
+  const lanes = [0, ...Array(AHEAD_LANES).fill(source.far ? FAR : NEAR)];
   const ends = lanes.map((ahead) => lane(ahead).catch((error) => {
     left.clear(); // the other lanes end
     // Who waits must not wait for ever, Python's thread least of all, which is to say what went wrong.
