@@ -235,6 +235,7 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
     }
     e->strip_local = next + e->page_count;
     e->wide_shift = e->strip_local + STRIP_LOCALS - 1;
+    e->wide_limit = e->wide_shift - 1;
     e->later_local = next + 3 * e->page_count + (e->page_count + e->loop_count ? STRIP_LOCALS : 0);
 }
 

@@ -99,14 +99,16 @@ struct Stream {
     int32_t by, low, high;
 };
 
-#define STRIP_LOCALS (2 + GROUP_HOSTS)
+#define STRIP_LOCALS (3 + GROUP_HOSTS)
 
 /* What a strip moves by wide accesses (jit/wide.c). */
 enum { WIDE_COPY, WIDE_MERGE, WIDE_FILL };
 struct WideRun { /* stores that are done at once */
     uint8_t kind, bytes;
     uint16_t first, count; /* of Wide.store */
-    uint16_t store, load;  /* steps: those at the lowest addresses */
+    uint16_t store;        /* step: the one at the lowest address */
+    uint8_t from;          /* group that loads are of, */
+    int32_t load;          /* and the lowest one's distance from its value */
 };
 struct WideApart { /* where the values of these groups may not lie: the store's more than low, less than high behind the load's */
     uint8_t load, store;
@@ -119,7 +121,8 @@ struct Wide {
     bool possible;
     uint8_t right, left; /* registers that words are shifted by, to be merged; 0: none */
     uint16_t steps, stores;
-    uint32_t begun;      /* registers that a body reads as it finds them */
+    uint32_t begun;      /* registers that a body reads as it finds them, */
+    uint32_t wanted;     /* those that it needs so for more than wide accesses */
     uint16_t last[32];   /* steps that write them last */
     uint16_t made[REGION_INSNS][2]; /* steps that made what a step reads, lower register first */
     uint16_t store[REGION_INSNS];
@@ -168,6 +171,7 @@ struct Emit {
     struct Stream streams[GROUPS];
     uint32_t strip_local; /* where its fuel ends, and what makes host addresses, a group each */
     uint32_t wide_shift;  /* local: bytes that merged words are shifted by */
+    uint32_t wide_limit;  /* local: while there is more fuel, bodies are wide */
     struct Wide wide;
     bool surely_back;     /* in a strip whose turns are counted: branches need not be looked at */
     bool turns_fp;  /* what its first block does is floating point, too */

@@ -270,24 +270,47 @@ static void set_hosts(struct Emit *e, bool begin)
     }
 }
 
-/* All bodies but the last, by wide accesses. */
-static void emit_wide_bodies(struct Emit *e, const struct JitBlock *b)
+/* Counts down the fuel by a body, and goes on with the next, in the loop around it, while there is more than in the local. */
+static void go_on(struct Emit *e, uint32_t insns, uint32_t limit)
 {
-    uint32_t insns = (uint32_t)b->turns * b->count;
-    open(e, W_BLOCK, LABEL_NONE);
-    check_wide(e);
-    open(e, W_LOOP, LABEL_NONE);
-    set_hosts(e, false);
-    emit_wide(e, b);
     spend(e, insns);
     settle(e);
     get(e, L_FUEL);
+    get(e, limit);
+    op(e, W_I32_GT_S);
+    op_u(e, W_BR_IF, 0);
+}
+
+/* The limit of wide bodies: one before the strip's, if there may be any. */
+static void set_wide_limit(struct Emit *e, uint32_t insns)
+{
+    push32(e, 0x7fffffff);
+    set(e, e->wide_limit);
+    open(e, W_BLOCK, LABEL_NONE);
+    check_wide(e);
     get(e, e->strip_local);
     push32(e, insns);
     op(e, W_I32_ADD);
-    op(e, W_I32_GT_S);
-    op_u(e, W_BR_IF, 0);
+    set(e, e->wide_limit);
     close(e);
+}
+
+/* Wide bodies, from behind the strip's first to before its last. */
+static void emit_wide_bodies(struct Emit *e, const struct JitBlock *b, uint32_t insns)
+{
+    spend(e, insns);
+    settle(e);
+    open(e, W_BLOCK, LABEL_NONE);
+    get(e, L_FUEL);
+    get(e, e->wide_limit);
+    op(e, W_I32_LE_S);
+    op_u(e, W_BR_IF, 0);
+    open(e, W_LOOP, LABEL_NONE);
+    set_hosts(e, false);
+    emit_wide(e, b);
+    go_on(e, insns, e->wide_limit);
+    close(e);
+    op_u(e, W_BR, 1);
     close(e);
 }
 
@@ -320,7 +343,7 @@ void emit_strip(struct Emit *e, const struct JitBlock *b)
     op_u(e, W_BR_IF, 0); /* there was none before */
     set_hosts(e, true);
     if (e->wide.possible)
-        emit_wide_bodies(e, b);
+        set_wide_limit(e, insns);
     open(e, W_LOOP, LABEL_NONE);
     set_hosts(e, false);
     e->surely_back = e->strip.counted;
@@ -328,12 +351,11 @@ void emit_strip(struct Emit *e, const struct JitBlock *b)
     if (!e->strip.counted && b->end == END_BRANCH)
         emit_between(e, b);
     e->surely_back = false;
-    spend(e, insns);
-    settle(e);
-    get(e, L_FUEL);
-    get(e, limit);
-    op(e, W_I32_GT_S);
-    op_u(e, W_BR_IF, 0);
+    if (e->wide.possible) {
+        emit_wide_bodies(e, b, insns);
+        insns = 0;
+    }
+    go_on(e, insns, limit);
     close(e);
     emit_again(e, b);
     close(e);

@@ -11,7 +11,9 @@
  *
  * Registers through which this goes are not written, nor is what computes in
  * them, unless the loop's next turn begins with them.  So the strip's last body
- * is the plain one, which writes all.  Nothing can leave from within: loops with
+ * is the plain one, which writes all.  So is its first: behind that, what a
+ * register holds when a body begins is known, if the body before loaded it.
+ * Nothing can leave from within: loops with
  * other things in them than loads and stores in pages that are known, and
  * integer arithmetic, have no such strips.
  *
@@ -80,13 +82,31 @@ static bool follow_values(struct Emit *e, const struct JitBlock *b)
 
 /* --- runs ------------------------------------------------------------------------------ */
 
-static bool is_load(const struct Emit *e, const struct JitBlock *b, uint32_t k, uint32_t bytes)
+/* A loaded value: by which step, of this body or the one before, and how far it lies from the groups' value in this one. */
+struct Word {
+    uint16_t step;
+    bool before;
+    uint8_t group;
+    int32_t offset;
+};
+
+/* Is what `from` made such a value, of so many bytes? */
+static bool find_word(const struct Emit *e, const struct JitBlock *b, uint32_t from, uint32_t bytes, struct Word *word)
 {
-    return k < FROM_ELSEWHERE && insn_at(e, b, k)->kind == KIND_LOAD && access_bytes(insn_at(e, b, k)->i.op) == bytes;
+    word->before = from >= FROM_ELSEWHERE;
+    word->step = word->before ? e->wide.last[from - FROM_ELSEWHERE] : (uint16_t)from;
+    if (word->step >= FROM_ELSEWHERE)
+        return false;
+    const struct JitInsn *n = insn_at(e, b, word->step);
+    if (n->kind != KIND_LOAD || access_bytes(n->i.op) != bytes)
+        return false;
+    word->group = e->group_of[word->step];
+    word->offset = e->offset_of[word->step] - (word->before ? e->streams[word->group].by : 0);
+    return e->streams[word->group].page == word->group;
 }
 
 /* Does step k shift a loaded word by a register, that nothing writes here?  Which word, which register. */
-static bool shifts(const struct Emit *e, const struct JitBlock *b, uint32_t k, uint32_t operation, uint32_t *word, uint32_t *by)
+static bool shifts(const struct Emit *e, const struct JitBlock *b, uint32_t k, uint32_t operation, struct Word *word, uint32_t *by)
 {
     if (k >= FROM_ELSEWHERE)
         return false;
@@ -94,37 +114,38 @@ static bool shifts(const struct Emit *e, const struct JitBlock *b, uint32_t k, u
     *by = (uint32_t)n->i.imm & 31;
     if (n->i.op != operation || !*by || *by == n->i.rs1 || b->writes >> *by & 1)
         return false;
-    *word = maker(e, n, k, n->i.rs1);
-    return is_load(e, b, *word, 8);
+    return find_word(e, b, maker(e, n, k, n->i.rs1), 8, word);
 }
 
+/* Do they surely lie in one page, being neighbours?  One of the body before lies between the other in
+ * that body and in this one, which are in the same. */
+static bool one_page(const struct Word *a, const struct Word *b) { return a->group == b->group || a->before != b->before; }
+
 /* What store k stores: a word as it was loaded, one made of two, or any value, which `from` tells from others. */
-static uint32_t find_source(struct Emit *e, const struct JitBlock *b, uint32_t k, uint32_t *from)
+static uint32_t find_source(struct Emit *e, const struct JitBlock *b, uint32_t k, uint32_t *from, struct Word *word, struct Word *high)
 {
     const struct JitInsn *n = insn_at(e, b, k), *made;
-    uint32_t right, left, high;
+    uint32_t right, left;
     *from = maker(e, n, k, n->i.rd);
-    if (is_load(e, b, *from, access_bytes(n->i.op)))
+    if (find_word(e, b, *from, access_bytes(n->i.op), word))
         return WIDE_COPY;
     if (*from >= FROM_ELSEWHERE || access_bytes(n->i.op) != 8)
         return WIDE_FILL;
     made = insn_at(e, b, *from);
     if (made->i.op != OP_or && made->i.op != OP_c_or)
         return WIDE_FILL;
-    uint32_t one = maker(e, made, *from, made->i.rs1), other = maker(e, made, *from, (uint32_t)made->i.imm & 31), word;
-    if (!shifts(e, b, one, OP_srl, &word, &right)) {
+    uint32_t one = maker(e, made, *from, made->i.rs1), other = maker(e, made, *from, (uint32_t)made->i.imm & 31);
+    if (!shifts(e, b, one, OP_srl, word, &right)) {
         uint32_t swapped = one;
         one = other;
         other = swapped;
     }
     struct Wide *w = &e->wide;
-    if (!shifts(e, b, one, OP_srl, &word, &right) || !shifts(e, b, other, OP_sll, &high, &left) ||
-        e->group_of[word] != e->group_of[high] || e->offset_of[high] != e->offset_of[word] + 8 ||
-        (w->right && (w->right != right || w->left != left)))
+    if (!shifts(e, b, one, OP_srl, word, &right) || !shifts(e, b, other, OP_sll, high, &left) || !one_page(word, high) ||
+        high->offset != word->offset + 8 || (w->right && (w->right != right || w->left != left)))
         return WIDE_FILL;
     w->right = (uint8_t)right;
     w->left = (uint8_t)left;
-    *from = word;
     return WIDE_MERGE;
 }
 
@@ -132,29 +153,31 @@ static uint32_t find_source(struct Emit *e, const struct JitBlock *b, uint32_t k
 static bool find_run(struct Emit *e, const struct JitBlock *b, uint32_t first, uint32_t count)
 {
     struct Wide *w = &e->wide;
-    uint32_t from, begin = w->store[first], bytes = access_bytes(insn_at(e, b, begin)->i.op);
-    uint32_t kind = find_source(e, b, begin, &from), lowest = 0;
+    struct Word before, word, high, lowest;
+    uint32_t from, begin = w->store[first], bytes = access_bytes(insn_at(e, b, begin)->i.op), low = 0;
+    uint32_t kind = find_source(e, b, begin, &from, &before, &high);
     int32_t by = 0;
     if (first + count > w->stores || w->run_count == WIDE_RUNS)
         return false;
+    lowest = before;
     for (uint32_t n = 1; n < count; n++) {
         uint32_t k = w->store[first + n], source;
         if (n == 1)
             by = e->offset_of[k] < e->offset_of[begin] ? -(int32_t)bytes : (int32_t)bytes;
-        int32_t away = by * (int32_t)n;
         if (access_bytes(insn_at(e, b, k)->i.op) != bytes || e->group_of[k] != e->group_of[begin] ||
-            e->offset_of[k] != e->offset_of[begin] + away || find_source(e, b, k, &source) != kind)
+            e->offset_of[k] != e->offset_of[begin] + by * (int32_t)n || find_source(e, b, k, &source, &word, &high) != kind)
             return false;
-        if (kind == WIDE_FILL ? source != from :
-            e->group_of[source] != e->group_of[from] || e->offset_of[source] != e->offset_of[from] + away)
+        if (kind == WIDE_FILL ? source != from : !one_page(&before, &word) || word.offset != before.offset + by)
             return false;
-        lowest = by < 0 ? n : 0;
+        before = word;
+        if (by < 0) {
+            low = n;
+            lowest = word;
+        }
     }
-    uint32_t low;
-    find_source(e, b, w->store[first + lowest], &low);
     w->run[w->run_count++] = (struct WideRun){
         .kind = (uint8_t)kind, .bytes = (uint8_t)(count * bytes), .first = (uint16_t)first, .count = (uint16_t)count,
-        .store = w->store[first + lowest], .load = (uint16_t)low};
+        .store = w->store[first + low], .load = lowest.offset, .from = lowest.group};
     return true;
 }
 
@@ -184,6 +207,7 @@ static void find_done(struct Emit *e, const struct JitBlock *b)
 {
     struct Wide *w = &e->wide;
     memset(w->at, UNREAD, w->steps);
+    w->wanted = 0;
     for (uint32_t n = 0; n < w->stores; n++)
         w->at[w->store[n]] = PLAIN;
     for (uint32_t k = 0; k < w->run_count; k++) {
@@ -206,6 +230,8 @@ static void find_done(struct Emit *e, const struct JitBlock *b)
             uint32_t from = maker(e, n, k, (uint32_t)__builtin_ctz(reads));
             if (from < FROM_ELSEWHERE)
                 w->at[from] = PLAIN;
+            else
+                w->wanted |= 1u << (from - FROM_ELSEWHERE);
         }
     }
 }
@@ -218,8 +244,8 @@ static bool bar_runs(struct Emit *e, const struct JitBlock *b)
     for (uint32_t k = 0; k < w->run_count; k++) {
         const struct WideRun *run = &w->run[k];
         for (uint32_t n = 0; n < run->count && run->kind == WIDE_COPY; n++) {
-            uint32_t at = w->store[run->first + n];
-            if (w->at[maker(e, insn_at(e, b, at), at, insn_at(e, b, at)->i.rd)] == PLAIN)
+            uint32_t at = w->store[run->first + n], from = maker(e, insn_at(e, b, at), at, insn_at(e, b, at)->i.rd);
+            if (from < FROM_ELSEWHERE ? w->at[from] == PLAIN : w->wanted >> (from - FROM_ELSEWHERE) & 1)
                 any = w->barred[run->first] = true;
         }
     }
@@ -228,20 +254,20 @@ static bool bar_runs(struct Emit *e, const struct JitBlock *b)
 
 /* --- what must not be the same memory -------------------------------------------------- */
 
-/* Load and store, which come in another order than they did. */
-static bool note_swapped(struct Emit *e, const struct JitBlock *b, uint32_t load, uint32_t store)
+/* A loaded word and what store k writes, which come in another order than they did; the store lies `by` further on. */
+static bool note_swapped(struct Emit *e, const struct JitBlock *b, const struct Word *word, uint32_t k, int32_t by)
 {
     struct Wide *w = &e->wide;
-    const struct Group *l = group_at(e, load), *s = group_at(e, store);
-    uint8_t from = e->group_of[load], to = e->group_of[store];
-    int32_t apart = e->offset_of[load] - e->offset_of[store];
-    int32_t low = apart - (int32_t)access_bytes(insn_at(e, b, store)->i.op), high = apart + (int32_t)access_bytes(insn_at(e, b, load)->i.op);
-    if (l->value == s->value)
+    uint8_t from = word->group, to = e->group_of[k];
+    int32_t apart = word->offset - e->offset_of[k] - by;
+    int32_t low = apart - (int32_t)access_bytes(insn_at(e, b, k)->i.op);
+    int32_t high = apart + (int32_t)access_bytes(insn_at(e, b, word->step)->i.op);
+    if (e->groups[from].value == e->groups[to].value)
         return low >= 0 || high <= 0;
     if (e->streams[from].page != from || e->streams[from].by != e->streams[to].by || !e->streams[to].by)
         return false;
-    for (uint32_t k = 0; k < w->apart_count; k++) {
-        struct WideApart *a = &w->apart[k];
+    for (uint32_t n = 0; n < w->apart_count; n++) {
+        struct WideApart *a = &w->apart[n];
         if (a->load != from || a->store != to)
             continue;
         a->low = low < a->low ? low : a->low;
@@ -254,8 +280,8 @@ static bool note_swapped(struct Emit *e, const struct JitBlock *b, uint32_t load
     return true;
 }
 
-/* A load at step k that is done just before step `now`, or at it. */
-static bool note_load(struct Emit *e, const struct JitBlock *b, uint32_t k, uint32_t now)
+/* A word that is loaded at step `now`, or just before. */
+static bool note_load(struct Emit *e, const struct JitBlock *b, const struct Word *word, uint32_t now)
 {
     const struct Wide *w = &e->wide;
     uint32_t run = 0;
@@ -265,7 +291,10 @@ static bool note_load(struct Emit *e, const struct JitBlock *b, uint32_t k, uint
         uint32_t at = w->store[n], done = at;
         if (run < w->run_count && n >= w->run[run].first)
             done = w->store[w->run[run].first + w->run[run].count - 1];
-        if ((at < k) != (done < now) && !note_swapped(e, b, k, at))
+        bool was_before = !word->before && at < word->step;
+        if (was_before != (done < now) && !note_swapped(e, b, word, at, 0))
+            return false;
+        if (word->before && at > word->step && !note_swapped(e, b, word, at, -e->streams[word->group].by))
             return false;
     }
     return true;
@@ -290,16 +319,19 @@ static bool find_apart(struct Emit *e, const struct JitBlock *b)
     for (uint32_t k = 0; k < w->steps; k++)
         if (insn_at(e, b, k)->kind == KIND_LOAD && reads_again(e, b, k))
             return false;
+    struct Word word, high;
     for (uint32_t k = 0; k < w->steps; k++)
-        if (insn_at(e, b, k)->kind == KIND_LOAD && w->at[k] == PLAIN && !note_load(e, b, k, k))
+        if (w->at[k] == PLAIN && insn_at(e, b, k)->kind == KIND_LOAD &&
+            (!find_word(e, b, k, access_bytes(insn_at(e, b, k)->i.op), &word) || !note_load(e, b, &word, k)))
             return false;
     for (uint32_t k = 0; k < w->run_count; k++) {
         const struct WideRun *run = &w->run[k];
-        uint32_t now = w->store[run->first + run->count - 1];
-        int32_t low = e->offset_of[run->load], high = low + run->bytes + (run->kind == WIDE_MERGE ? 8 : 0);
-        for (uint32_t n = 0; n < now && run->kind != WIDE_FILL; n++)
-            if (insn_at(e, b, n)->kind == KIND_LOAD && e->offset_of[n] >= low && e->offset_of[n] < high && !note_load(e, b, n, now))
+        uint32_t now = w->store[run->first + run->count - 1], from;
+        for (uint32_t n = 0; n < run->count && run->kind != WIDE_FILL; n++) {
+            uint32_t kind = find_source(e, b, w->store[run->first + n], &from, &word, &high);
+            if (!note_load(e, b, &word, now) || (kind == WIDE_MERGE && !note_load(e, b, &high, now)))
                 return false;
+        }
     }
     return true;
 }
@@ -348,7 +380,7 @@ static void emit_run(struct Emit *e, const struct JitBlock *b, const struct Wide
             simd(e, SPLAT + (uint32_t)__builtin_ctz(bytes));
         }
     } else {
-        const struct Group *g = group_at(e, run->load);
+        const struct Group *g = &e->groups[run->from];
         get(e, g->host);
         if (run->kind == WIDE_MERGE) {
             get(e, e->wide_shift);
@@ -356,7 +388,7 @@ static void emit_run(struct Emit *e, const struct JitBlock *b, const struct Wide
         }
         if (run->bytes == 16)
             op(e, W_SIMD);
-        access_ram(e, run->bytes == 16 ? LOAD : W_I64_LOAD, 0, (uint32_t)(e->offset_of[run->load] - g->low));
+        access_ram(e, run->bytes == 16 ? LOAD : W_I64_LOAD, 0, (uint32_t)(run->load - g->low));
     }
     if (run->bytes == 16)
         op(e, W_SIMD);
