@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hartwell.setup import paths
+from hartwell.setup import commands, paths
 from hartwell.setup.answers import host_of
 from hartwell.setup.server import Server
 from hartwell.setup.site import BadRange, byte_range
@@ -296,3 +296,11 @@ def test_the_command_serves_and_ends(number: signal.Signals) -> None:
             connection.close()
     assert (process.returncode, rest) == (0, "")
     assert "Traceback" not in said
+
+
+def test_a_mirror_that_is_none_is_said_before_anything_is_set_up(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "set_up", lambda *_: pytest.fail("set-up began"))
+    assert commands.serve(["--port", "0", "--no-open", "--mirror", "ftp://debian.invalid"]) == 1
+    assert "--mirror ftp://debian.invalid: not an http, https or file address" in capsys.readouterr().err

@@ -29,6 +29,7 @@ from hartwell.setup import (
     venv,
     wheels,
 )
+from hartwell.setup.mirror import find_mirrors
 from hartwell.setup.preparing import Preparation
 from hartwell.setup.server import DEFAULT_PORT, Server, open_browser
 from hartwell.setup.steps import Progress, Runner, SetupError, only_one
@@ -126,6 +127,8 @@ def serve(arguments: list[str] | None = None) -> int:
 
     def act() -> int:
         sockets = endpoints(options)  # what is wrong with an option is said at once
+        if options.mirror:
+            find_mirrors(options.mirror)
         # First, since a port that is taken should not be learned after ten minutes.
         with Server(options.host, options.port) as server:
             runner = set_up(options.mirror, Progress())
