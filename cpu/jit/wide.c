@@ -13,9 +13,8 @@
  * them, unless the loop's next turn begins with them.  So the strip's last body
  * is the plain one, which writes all.  So is its first: behind that, what a
  * register holds when a body begins is known, if the body before loaded it.
- * Nothing can leave from within: loops with
- * other things in them than loads and stores in pages that are known, and
- * integer arithmetic, have no such strips.
+ * Nothing can leave from within: loops with other things in them than loads and
+ * stores in pages that are known, and integer arithmetic, have no such strips.
  *
  * Other harts see each word loaded and stored at once, and stores in order.
  * Loads come later than stores to elsewhere that followed them, as RVWMO allows;

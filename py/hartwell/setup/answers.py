@@ -71,7 +71,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if versioned := site.VERSIONED.fullmatch(self.path):
             self.path = versioned[2]
-            lasting = site.CODE.fullmatch(self.path[1:].split("?")[0]) is not None and versioned[1] == self.server.version(1.0)
+            is_code = site.CODE.fullmatch(self.path[1:].split("?")[0]) is not None
+            lasting = is_code and versioned[1] == self.server.code(1.0).version
         if self.headers.get("Upgrade", "").lower() == "websocket":
             self._open_websocket()
             return
@@ -84,9 +85,9 @@ class Handler(BaseHTTPRequestHandler):
         if (answer := self.server.answers.get(self.path.split("?")[0])) is not None:
             self._say(HTTPStatus.OK, json.dumps(answer()), {"Content-Type": site.TYPES[".json"], "Cache-Control": "no-store"})
             return
-        # Looked at for the page itself, for what follows lately enough.
-        self.server.version(0.0 if self.path.split("?")[0] in ("/", "/index.html") else 1.0)
-        file = site.find_file(self.path, self.server.web, self.server.static, self.server.page)
+        is_page = not versioned and self.path.split("?")[0] in ("/", "/index.html")
+        code = self.server.code(0.0 if is_page else 1.0)
+        file = site.find_file(self.path, self.server.web, self.server.static, code.joined)
         try:
             opened = file.open("rb") if file else None
         except OSError:
@@ -96,15 +97,14 @@ class Handler(BaseHTTPRequestHandler):
             return
         assert file is not None
         with opened:
-            roots = [root.resolve() for root in (self.server.page, self.server.web) if root]
-            if file in [root / "index.html" for root in roots] and not versioned:
-                self._give_page(opened.read(), with_body)
+            if is_page:
+                self._give_page(opened.read(), code.version, with_body)
             else:
                 self._give(opened, file.suffix.lower(), with_body, site.LASTING if lasting else {})
 
-    def _give_page(self, text: bytes, with_body: bool) -> None:
+    def _give_page(self, text: bytes, version: str, with_body: bool) -> None:
         """The page itself, which says below which path its code is."""
-        base = f'<base href="v/{self.server.version()}/" />'.encode()
+        base = f'<base href="v/{version}/" />'.encode()
         text = text.replace(b"<head>", b"<head>\n    " + base, 1)
         headers = {"ETag": f'"{hashlib.sha256(text).hexdigest()[:32]}"', "Content-Type": site.TYPES[".html"]}
         if headers["ETag"] in self.headers.get("If-None-Match", ""):

@@ -2,7 +2,7 @@
 
 esbuild joins what a page or a worker imports into one file each.  The server
 gives these in place of web/'s while they are made of just what web/ is now
-(`Bundle.fresh`): whoever edits web/ sees it at the next reload, file by file.
+(`fresh`): whoever edits web/ sees it at the next reload, file by file.
 Where there is no esbuild to be had, all stays with web/.
 """
 

@@ -19,7 +19,7 @@ import time
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hartwell.setup import bundle, guests, paths, websocket
 from hartwell.setup.answers import Handler, host_of
@@ -27,6 +27,14 @@ from hartwell.setup.site import version_of
 from hartwell.setup.steps import SetupError
 
 DEFAULT_PORT = 8000
+
+
+class Code(NamedTuple):
+    """What a page is made of."""
+
+    version: str
+    joined: Path | None
+    """The folder with it in few files, where there is one of just that."""
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -52,9 +60,8 @@ class Server(socketserver.ThreadingTCPServer):
         """What is said anew each time, as JSON, by path; before files."""
         self.token = secrets.token_urlsafe(16)
         """What programs that are no browsers show to get a WebSocket."""
-        self._version = (0.0, "")
-        self.page: Path | None = None
-        """The folder with the page in few files, while it is what `web` is."""
+        self._code = Code("", None)
+        self._looked = 0.0
         self.host = host.strip("[]")
         chosen = DEFAULT_PORT if port is None else port
         if not 0 <= chosen <= 65535:
@@ -70,16 +77,15 @@ class Server(socketserver.ThreadingTCPServer):
             raise SetupError(_refused(error, host, chosen)) from error
         self.port: int = self.server_address[1]
 
-    def version(self, age: float = 0.0) -> str:
-        """Of the page's code, as it was at most `age` seconds ago."""
-        known, text = self._version
-        if not text or time.monotonic() - known > age:
-            before, text = text, version_of(self.web, self.static)
-            if text != before:
-                page = self.static / bundle.FOLDER.name
-                self.page = page if bundle.fresh(page, self.web) else None
-            self._version = (time.monotonic(), text)
-        return text
+    def code(self, age: float = 0.0) -> Code:
+        """The page's, as it was at most `age` seconds ago."""
+        if not self._code.version or time.monotonic() - self._looked > age:
+            version = version_of(self.web, self.static)
+            if version != self._code.version:
+                joined = self.static / bundle.FOLDER.name
+                self._code = Code(version, joined if bundle.fresh(joined, self.web) else None)
+            self._looked = time.monotonic()
+        return self._code
 
     def url(self) -> str:
         """The address to open."""

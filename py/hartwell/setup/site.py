@@ -55,10 +55,10 @@ class BadRange(Exception):
     """A byte range that no byte of the file lies in."""
 
 
-def find_file(path: str, web: Path, static: Path, page: Path | None = None) -> Path | None:
+def find_file(path: str, web: Path, static: Path, joined: Path | None = None) -> Path | None:
     """The file for a request's path, None when there is none to give.
 
-    page: a folder with files to be given in place of `web`'s of the same path.
+    joined: a folder with files to be given in place of `web`'s of the same path.
     """
     name = urllib.parse.unquote(path.split("?")[0].split("#")[0])
     parts = name.strip("/").split("/") if name.strip("/") else ["index.html"]
@@ -66,7 +66,7 @@ def find_file(path: str, web: Path, static: Path, page: Path | None = None) -> P
         return None
     if parts[0] == "static":
         return _inside(static, parts[1:])
-    return (page and _inside(page, parts)) or _inside(web, parts)
+    return (joined and _inside(joined, parts)) or _inside(web, parts)
 
 
 def _inside(root: Path, parts: list[str]) -> Path | None:
