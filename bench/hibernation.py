@@ -46,21 +46,23 @@ machine._saver.asleep_seconds
 WRITER = "(while :; do head -c 3000000 /dev/urandom > /tmp/new; done) > /dev/null 2>&1 &"
 
 # In the page, by the page's clock, which begins as the page is opened: types as soon as there is a terminal,
-# and looks for what the guest's shell makes of it.
+# and looks for what the guest's shell makes of it.  Each visit asks for another word: the screen of the one
+# before, which a woken machine shows at once, has that one's.
 TYPIST = """
 window.seen = {};
+const word = `echo${Math.round(performance.timeOrigin)}`;
 const note = (what) => (window.seen[what] ??= performance.now());
 const timer = setInterval(() => {
   const terminal = window.hartwell?.terminal;
   if (!terminal) return;
   if (!window.seen.typing) {
     note("typing");
-    terminal.input("echo ec''ho\\n");
+    terminal.input(`echo ''${word}\\n`);
   }
   if (document.querySelector('hw-status[data-state="running"]')) note("running");
   const lines = terminal.buffer.active;
   for (let i = 0; i < lines.length; i++) {
-    if (lines.getLine(i).translateToString(true) !== "echo") continue;
+    if (lines.getLine(i).translateToString(true) !== word) continue;
     note("echo");
     clearInterval(timer);
   }

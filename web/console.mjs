@@ -13,6 +13,8 @@ import { terminalTheme } from "./theme.mjs";
 const SCROLLBACK_LINES = 10000;
 const KEPT_LINES = 1000; // of it in a snapshot
 const SETTLE_MS = 80; // a dragged window tells the guest its size once, at rest
+/** Those that draw without graphics hardware: Chromium's, Mesa's, Windows'. */
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|basic render/i;
 const FONTS = '"JetBrains Mono", "Cascadia Mono", "SF Mono", Menlo, "DejaVu Sans Mono", "Liberation Mono", monospace';
 
 const encoder = new TextEncoder();
@@ -154,6 +156,8 @@ export class ConsoleElement extends HTMLElement {
   }
 
   #useWebgl() {
+    this.renderer = "dom";
+    if (!drawsFast()) return;
     try {
       const webgl = new WebglAddon();
       // A lost context (GPU reset, many tabs): the DOM renderer takes over.
@@ -161,9 +165,21 @@ export class ConsoleElement extends HTMLElement {
       this.terminal.loadAddon(webgl);
       this.renderer = "webgl";
     } catch {
-      this.renderer = "dom"; // no WebGL2 here
+      // no WebGL2 here
     }
   }
+}
+
+/**
+ * Does graphics hardware draw?  Without it a canvas is read back for each frame, for which
+ * this thread waits: letters that the browser draws itself cost less.
+ */
+function drawsFast() {
+  const context = document.createElement("canvas").getContext("webgl2");
+  const said = context?.getExtension("WEBGL_debug_renderer_info");
+  const by = said && context?.getParameter(said.UNMASKED_RENDERER_WEBGL);
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return context !== null && !SOFTWARE.test(by ?? "");
 }
 
 /** @param {Uint8Array} data */

@@ -54,7 +54,6 @@ export class Supervisor extends EventTarget {
       );
     });
     this.ready.catch(() => {}); // the "failed" event is shown; who awaits hears it too
-    this.#startStorage();
     this.#worker.onmessage = ({ data }) => this.#receive(data);
     this.ready.then(() => {
       this.#up = true;
@@ -65,18 +64,6 @@ export class Supervisor extends EventTarget {
       const text = event.message || "its module could not be loaded";
       if (this.#up) this.#tell("print", { type: "print", stream: "stderr", text: `supervisor: ${text}\n` });
       else this.#tell("failed", { type: "failed", name: "WorkerFailed", message: `the supervisor’s worker: ${text}` });
-    };
-  }
-
-  /** The supervisor's own storage worker: it would start it later, when it has started itself. */
-  #startStorage() {
-    const worker = new Worker(new URL("storage/worker.mjs", import.meta.url), { type: "module", name: "storage" });
-    const { port1, port2 } = new MessageChannel();
-    worker.postMessage({ type: "connect", port: port1 }, [port1]);
-    this.#worker.postMessage({ type: "storage", port: port2 }, [port2]);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      this.#worker.postMessage({ type: "storage", failed: event.message || "its worker did not start" });
     };
   }
 

@@ -136,34 +136,10 @@ const translations = new Translations(loadCpu, readStatic, readCached);
 const asked = new Map();
 let questions = 0;
 
-/** The storage's worker, which the page starts beside this one: its port, or why there is none. */
-const storage = {
-  begun: false,
-  got: (/** @type {MessagePort} */ _) => {},
-  listen: (/** @type {any} */ _) => {},
-};
-
-/** @param {any} message of the page's */
-function hearStorage({ port, failed }) {
-  if (port) storage.got(port);
-  else storage.listen({ type: "failed", message: failed });
-}
-
-/** @type {(listen: (message: any) => void) => import("./core.mjs").Thread} */
-function spawnStorage(listen) {
-  if (storage.begun) return spawnWorker("storage/worker.mjs", listen, "storage"); // the page's has failed
-  storage.begun = true;
-  storage.listen = listen;
-  /** @type {Promise<MessagePort>} */
-  const got = new Promise((resolve) => (storage.got = resolve));
-  void got.then((port) => (port.onmessage = ({ data }) => listen(data)));
-  return { post: (message, transfer = []) => void got.then((port) => port.postMessage(message, transfer)), terminate: () => {} };
-}
-
 /** What `hartwell.platform.javascript.JavaScriptPlatform` stands on. */
 const host = {
   name: "browser",
-  store: new StorageClient(spawnStorage, { statics: CODE.href }),
+  store: new StorageClient((listen) => spawnWorker("storage/worker.mjs", listen, "storage"), { statics: CODE.href }),
   /** @param {string} plan JSON of core.mjs's Plan @param {string} image whose translations made ahead are used, or "" */
   create: async (plan, image) => createCore(await loadCpu(), JSON.parse(plan), spawn, translations.of(image)),
   /** A machine is about to be made. @param {number} harts @param {string} image whose translations made ahead it uses, or "" */
@@ -283,7 +259,6 @@ async function guestFirst(early) {
 /** Until Python is up. @param {MessageEvent} event */
 self.onmessage = ({ data }) => {
   if (data.type === "handed") handed(data);
-  else if (data.type === "storage") hearStorage(data);
 };
 
 async function start() {
@@ -335,8 +310,6 @@ async function start() {
     const { type, id } = message;
     if (type === "handed") {
       handed(message);
-    } else if (type === "storage") {
-      hearStorage(message);
     } else if (type === "input") {
       write(message.data);
     } else if (type === "resize") {
