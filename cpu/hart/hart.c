@@ -95,9 +95,10 @@ void hart_interrupt(struct Hart *h, uint32_t bit, bool on)
 
 void hart_timer_changed(uint32_t hart) { hart_attend(hart_at(hart), ATTENTION_INTERRUPT); }
 
-void hart_timers(struct Hart *h)
+uint64_t hart_timers(struct Hart *h)
 {
     uint64_t now = machine_time();
+    h->jit_stretch = 0; /* it may have been measured up to another timer */
     rtc_poll();
     uint32_t due = now >= MACHINE->aclint.mtimecmp[h->id] ? 1u << IRQ_MTI : 0, driven = 1u << IRQ_MTI;
     if (h->menvcfg & ENVCFG_STCE) {
@@ -109,6 +110,7 @@ void hart_timers(struct Hart *h)
         atomic_bits_off(&h->mip, have & ~due);
     if (due & ~have)
         atomic_bits_on(&h->mip, due & ~have);
+    return now;
 }
 
 /* When the next timer could interrupt, in mtime. */
@@ -338,6 +340,28 @@ static int step_over(struct Hart *h)
     return step;
 }
 
+#define LONGEST_STRETCH 10000 /* ticks of mtime, 1 ms: the engine replaces no function while it runs */
+#define EARLY 250             /* ticks */
+
+/* A run's end is there for timers and for the engine, and each costs a region
+ * its way out and back in, by the interpreter.  Regions are fast; so how long
+ * they may run over is measured by time, by what this hart did of late, and
+ * half of it left where a timer is due. */
+static void begin_stretch(struct Hart *h, uint64_t now, uint32_t flags)
+{
+    uint64_t ran = h->instret - h->jit_begun, took = now - h->jit_begun_at, due = next_timer(h);
+    h->jit_begun = h->instret;
+    h->jit_begun_at = now;
+    if (flags & RUN_EXACT || MACHINE->time_mode == TIME_INSTRET || MACHINE->trace.sample_ticks || due <= now ||
+        ran > JIT_MOST_FUEL)
+        return;
+    uint64_t ticks = (due - now) / 2 + EARLY;
+    if (ticks > LONGEST_STRETCH)
+        ticks = LONGEST_STRETCH;
+    uint64_t most = 4 * ran, count = ran * ticks / (took ? took : 1);
+    h->jit_stretch = h->instret + (count < most ? count : most);
+}
+
 static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
 {
     uint32_t result;
@@ -345,7 +369,7 @@ static uint32_t run(struct Hart *h, uint64_t end, uint32_t flags)
     /* In a pause nothing may change, mip neither: this hart was perhaps not
      * counted when the pause was complete. */
     if (atomic_get(&MACHINE->control) == CONTROL_RUN)
-        hart_timers(h);
+        begin_stretch(h, hart_timers(h), flags);
     for (;;) {
         if (flags & RUN_STEER && atomic_get(&h->debug.stop.reason))
             return RUN_DEBUG_STOP;

@@ -24,8 +24,8 @@ void hart_interrupt(struct Hart *h, uint32_t bit, bool on);
 /* mtimecmp or stimecmp of a hart was written: it must look at the time. */
 void hart_timer_changed(uint32_t hart);
 
-/* Brings MTIP and STIP up to date with the clock.  Own thread. */
-void hart_timers(struct Hart *h);
+/* Brings MTIP and STIP up to date with the clock, whose time it gives back.  Own thread. */
+uint64_t hart_timers(struct Hart *h);
 
 /* Serves code shootdowns and remote fences that others asked of this hart. */
 void hart_serve(struct Hart *h);

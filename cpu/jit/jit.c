@@ -250,6 +250,8 @@ static void note_crossing(struct Hart *h, uint64_t pc)
 int jit_enter(struct Hart *h, uint16_t *counter, uint64_t limit, bool exact)
 {
     uint64_t pc = h->pc;
+    if (!exact && !h->jit_queued && limit < h->jit_stretch && h->instret < limit)
+        limit = h->jit_stretch;
     int64_t room = (int64_t)(limit - h->instret) - (exact ? JIT_LONGEST : 0);
     if (room <= 0) {
         *counter = (uint16_t)(*counter - JIT_VISIT_MISSED); /* not counted, and not wrapped */

@@ -407,6 +407,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("jit_due", "u64"),  # instret at which the queue is translated though it isn't full
         ("jit_look", "u64"),  # instret at which it is asked whether it has waited too long by the clock
         ("jit_since", "u64"),  # host clock, microseconds, when its first place came in
+        ("jit_stretch", "u64"),  # instret up to which a region may run beyond its run's end
+        ("jit_begun", "u64"), ("jit_begun_at", "u64"),  # instret and mtime at the last begin of a run
         ("fetch_seen", "u64", 128),  # filters of va pages fetched from since the last flush: user code, all other
         # statistics
         ("stat_jit_entries", "u64"), ("stat_jit_slow", "u64"), ("stat_jit_missed", "u64"), ("stat_jit_polls", "u64"),
