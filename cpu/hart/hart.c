@@ -199,29 +199,29 @@ static void stop_executing(struct Hart *h)
 
 /* --- the loop ------------------------------------------------------------------ */
 
-static void leave(struct Hart *h)
+/* Says that this hart runs.  Whoever pauses the machine or holds the hart waits
+ * for it from here on, so it looks at that once more before it begins. */
+static void announce(struct Hart *h)
 {
-    struct Machine *m = MACHINE;
-    if (!h->active) /* stands still already; the supervisor may be steering it */
-        return;
-    stop_executing(h);
-    h->active = 0;
-    if (atomic_add(&m->running_harts, ~0u) == 1) {
-        if (atomic_get(&m->control) == CONTROL_PAUSE) {
-            machine_freeze_time();
-            doorbell_ring(DOORBELL_PAUSED);
-        }
-        word_wake(&m->running_harts);
+    if (!h->active) {
+        atomic_set(&h->active, 1);
+        hart_counts();
     }
 }
 
-static void join(struct Hart *h)
+static void withdraw(struct Hart *h)
 {
-    if (!h->active) {
-        h->active = 1;
-        atomic_add(&MACHINE->running_harts, 1);
-    }
-    atomic_set(&h->executing, 1);
+    atomic_set(&h->active, 0);
+    if (hart_counts_no_more())
+        word_wake(&MACHINE->running_harts);
+}
+
+static void leave(struct Hart *h)
+{
+    if (!h->active) /* stands still already; the supervisor may be steering it */
+        return;
+    stop_executing(h);
+    withdraw(h);
 }
 
 /* Waits on h->wake, unless something is to be done already. */
@@ -299,12 +299,20 @@ static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
     while (!(flags & RUN_STEER)) {
         uint32_t seen = atomic_get(&h->wake);
         control = atomic_get(&m->control);
-        if (control == CONTROL_STOP || (control == CONTROL_RUN && !debug_held(h)))
-            break;
-        h->trap_pending = 0; /* the instruction will raise it again, unless somebody changes what it does */
-        if (!(flags & RUN_NOWAIT))
-            atomic_set(&h->state, HART_PAUSED); /* before leave: who waits for that looks at this */
-        leave(h);
+        if (control == CONTROL_STOP || (control == CONTROL_RUN && !debug_held(h))) {
+            if (h->active)
+                break;
+            announce(h); /* and looks again: a pause meanwhile did not wait for this hart */
+            continue;
+        }
+        if (!stood) {
+            h->trap_pending = 0; /* the instruction will raise it again, unless somebody changes what it does */
+            if (!(flags & RUN_NOWAIT))
+                atomic_set(&h->state, HART_PAUSED); /* before leave: who waits for that looks at this */
+            leave(h);
+        } else if (h->active) { /* it has not begun, and the supervisor may be steering it by now */
+            withdraw(h);
+        }
         if (flags & RUN_NOWAIT) {
             *result = RUN_PAUSED;
             return true;
@@ -318,7 +326,7 @@ static bool attend(struct Hart *h, uint32_t flags, uint32_t *result)
     control = atomic_get(&m->control);
     if (stood) {
         atomic_set(&h->state, before);
-        join(h);
+        atomic_set(&h->executing, 1);
         hart_serve(h);
     }
     debug_refresh(h);
@@ -455,7 +463,8 @@ EXPORT uint32_t hart_run(uint32_t hart, uint32_t budget, uint32_t flags)
     struct Hart *h = hart_at(hart);
     if (flags & RUN_STEER)
         return steer(h, budget, flags);
-    join(h);
+    announce(h);
+    atomic_set(&h->executing, 1);
     uint64_t end = h->instret + budget;
     uint32_t result = MACHINE->trace.sample_ticks ? run_sampled(h, end, flags) : run(h, end, flags);
     leave(h);

@@ -34,8 +34,8 @@ uint64_t machine_time(void)
     return m->time_offset + (elapsed > 0 ? (uint64_t)elapsed : 0);
 }
 
-/* Only while no hart runs, so no guest sees it happen half. */
-void machine_freeze_time(void)
+/* Under time_lock, and only while no hart runs. */
+static void freeze_time(void)
 {
     struct Machine *m = MACHINE;
     uint64_t now = machine_time();
@@ -51,6 +51,32 @@ static void thaw_time(void)
     if (m->time_mode != TIME_INSTRET)
         m->time_base_us = host_clock_us();
     atomic_set(&m->time_frozen, 0);
+}
+
+/* Whether time stands still goes with `control` and `running_harts`, which is why
+ * all three change under one lock: a last hart that saw a pause and stopped time
+ * only after the machine had been told to go on would stop it for good; and who
+ * sees that no hart runs in a pause may read the clock's state. */
+void hart_counts(void)
+{
+    struct Machine *m = MACHINE;
+    lock(&m->time_lock);
+    atomic_add(&m->running_harts, 1);
+    unlock(&m->time_lock);
+}
+
+bool hart_counts_no_more(void)
+{
+    struct Machine *m = MACHINE;
+    lock(&m->time_lock);
+    bool last = atomic_get(&m->running_harts) == 1, rests = last && atomic_get(&m->control) == CONTROL_PAUSE;
+    if (rests)
+        freeze_time();
+    atomic_add(&m->running_harts, ~0u);
+    unlock(&m->time_lock);
+    if (rests)
+        doorbell_ring(DOORBELL_PAUSED);
+    return last;
 }
 
 void doorbell_ring(uint32_t bits)
@@ -97,11 +123,13 @@ EXPORT void machine_pause(void)
 {
     struct Machine *m = MACHINE;
     uint32_t run = CONTROL_RUN;
-    if (!__atomic_compare_exchange_n(&m->control, &run, CONTROL_PAUSE, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-        return;
-    attend_all(ATTENTION_CONTROL);
-    if (atomic_get(&m->running_harts) == 0)
-        machine_freeze_time();
+    lock(&m->time_lock);
+    bool paused = __atomic_compare_exchange_n(&m->control, &run, CONTROL_PAUSE, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    if (paused && atomic_get(&m->running_harts) == 0)
+        freeze_time();
+    unlock(&m->time_lock);
+    if (paused)
+        attend_all(ATTENTION_CONTROL);
 }
 
 EXPORT void machine_resume(void)
@@ -119,8 +147,11 @@ EXPORT void machine_resume(void)
             atomic_set(&d->over, reason == DEBUG_WATCHPOINT ? OVER_BREAK | OVER_WATCH : OVER_BREAK);
     }
     atomic_set(&m->debug.dma.reason, DEBUG_NONE);
+    lock(&m->time_lock);
+    uint32_t pause = CONTROL_PAUSE; /* it may have been stopped for good meanwhile */
     thaw_time();
-    atomic_set(&m->control, CONTROL_RUN);
+    __atomic_compare_exchange_n(&m->control, &pause, CONTROL_RUN, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    unlock(&m->time_lock);
     word_wake(&m->control);
 }
 
@@ -136,6 +167,7 @@ static void start_over(void)
     m->time_offset = 0;
     m->time_frozen = 0;
     m->running_harts = 0;
+    m->time_lock = 0;
     atomic_set(&m->doorbell, 0);
     atomic_set(&m->control, CONTROL_RUN);
 }

@@ -57,7 +57,9 @@ void doorbell_ring(uint32_t bits);
  * false when the ring is full. */
 bool console_emit(uint8_t byte);
 
-/* mtime stands from here on; only while no hart runs. */
-void machine_freeze_time(void);
+/* One more hart runs, or one less; true when it was the last.  When the last one
+ * rests in a pause mtime stands still, before running_harts says so. */
+void hart_counts(void);
+bool hart_counts_no_more(void);
 
 #endif

@@ -326,6 +326,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("time_frozen", "u32"),  # 1: mtime stands at time_offset
         ("time_mode", "u32"),  # TIME_REAL, TIME_INSTRET (10 MHz = instret / time_divisor)
         ("time_divisor", "u64"),
+        ("time_lock", "u32"), ("time_pad", "u32"),  # control, running_harts and time_frozen change under it
         ("aclint", "Aclint"), ("plic", "Plic"), ("uart", "Uart"), ("rtc", "Rtc"),
         ("virtio", "Virtio", MAX_VIRTIO),
         ("disk", "Disk", MAX_DISKS),

@@ -380,6 +380,35 @@ def test_a_paused_machine_stands_still(hart: Bench) -> None:
     assert hart.x("s1", 1) > 0
 
 
+def test_pauses_in_haste(hart: Bench) -> None:
+    """Paused and told to go on while harts are still on their way in or out: a pause stops
+    them and the clock, and what follows it stops neither."""
+    core = hart.core
+    code = hart.load("loop: lw t0, 0(s0); beqz t0, loop" + FINISH, **SYMBOLS)
+    for index in range(2):
+        hart.start(code.base, M, index)
+        hart.x_set("s0", DATA + 64, index)
+    frozen = field("Machine.time_frozen").offset
+
+    def moves() -> tuple[int, int, int]:
+        return core.call("machine_clock"), get(core, "Hart.instret", 0), get(core, "Hart.instret", 1)
+
+    def meanwhile() -> None:
+        for turn in range(1500):
+            pause(core)
+            assert core.load(frozen), "all harts rest, so the clock does"
+            before = moves()
+            time.sleep(turn % 3 / 20_000)
+            assert moves() == before, f"turn {turn}"
+            core.call("machine_resume")
+            for _ in range(turn % 5):
+                assert not core.load(frozen), f"the clock goes on, turn {turn}"
+                time.sleep(0.000_02)
+        ram_write(core, DATA + 64, b"\x01")
+
+    run(core, meanwhile)
+
+
 def test_it_is_seen_whether_a_machine_rests(hart: Bench) -> None:
     """Hart 0 sleeps; hart 1 works until it is told, then sleeps until a software interrupt."""
     core = hart.core

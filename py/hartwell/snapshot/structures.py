@@ -23,8 +23,8 @@ _PLANNED = frozenset(plan_memory(1 << 20, 1).values)
 # What machine_init, the plan or machine_woken (cpu/machine/snapshot.c) sets anew.
 _MACHINE_OWN = _PLANNED | {
     "magic", "layout_version", "hart_count", "control", "stop_reason", "exit_code", "doorbell", "doorbell_count",
-    "running_harts", "code_head", "code_seq", "code_lock", "absent_pages", "time_base_us", "time_frozen", "debug",
-    "snapshot", "trace",
+    "running_harts", "code_head", "code_seq", "code_lock", "absent_pages", "time_base_us", "time_frozen", "time_lock",
+    "time_pad", "debug", "snapshot", "trace",
 }
 _HART_OWN = frozenset({
     "id", "attention", "state", "mem_mode", "fetch_mode", "tlb_read", "tlb_write", "tlb_mask", "ram_bits", "tlb_hit",
