@@ -15,11 +15,11 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hartwell.setup import node, paths
+from hartwell.setup import node, paths, steady
 from hartwell.setup.steps import Progress, SetupError, Step, digest, replace_folder, scratch_folder
 
 LOCK = paths.ROOT / "web" / "packages.lock"
@@ -87,7 +87,7 @@ def steps() -> list[Step]:
     """What the page needs: Python, the terminal, and the compression of snapshots."""
     lock = read_lock()
     return [
-        _step("pyodide", "fetching Pyodide (14 MB)", {"pyodide": None}, paths.STATIC / "pyodide", PYODIDE_FILES, lock),
+        _step("pyodide", "fetching Pyodide (14 MB)", {"pyodide": None}, paths.STATIC / "pyodide", PYODIDE_FILES, lock, _steady),
         _step(
             "xterm", "fetching xterm.js", XTERM, paths.STATIC / "xterm",
             tuple(name for files in XTERM.values() for name in files.values()), lock,
@@ -128,9 +128,12 @@ def checkers_step() -> Step:
 
 def _step(
     name: str, says: str, packages: Mapping[str, dict[str, str] | None], folder: Path, files: tuple[str, ...],
-    lock: Mapping[str, Pinned],
+    lock: Mapping[str, Pinned], change: Callable[[Path], None] | None = None,
 ) -> Step:
-    """Fetches packages into a folder: those files of them, or with None all, by package where there are several."""
+    """Fetches packages into a folder: those files of them, or with None all, by package where there are several.
+
+    `change` makes of what was unpacked what is wanted; its version is the key's number.
+    """
     missing = [package for package in packages if package not in lock]
     if missing:
         raise SetupError(f"{LOCK.name} does not pin {', '.join(missing)}")
@@ -140,13 +143,20 @@ def _step(
             for package, wanted in packages.items():
                 place = fresh / package if wanted is None and len(packages) > 1 else fresh
                 unpack(fetch(lock[package], progress), place, wanted)
+            if change:
+                change(fresh)
             replace_folder(fresh, folder)
         for package in packages:
             lock[package].archive.unlink(missing_ok=True)
 
     pins = [part for package in packages for part in (package, lock[package].version, lock[package].sha512)]
-    key = digest(name, "1", *pins, repr(packages))
+    key = digest(name, "2" if change else "1", *pins, repr(packages))
     return Step(name, says, key, tuple(folder / file for file in files), act)
+
+
+def _steady(folder: Path) -> None:
+    module = folder / "pyodide.asm.wasm"
+    module.write_bytes(steady.steady(module.read_bytes()))
 
 
 def fetch(package: Pinned, progress: Progress) -> Path:
