@@ -68,13 +68,10 @@ static void take_in(struct Region *r, uint32_t number)
 /* Where the interpreter saw the call of block b lead, the hottest first; how many. */
 static uint32_t guess(struct Region *r, const struct JitBlock *b, int32_t *at)
 {
-    const struct JitIndirect *seen = jit_hart(r->h)->indirect;
     uint32_t site = (uint32_t)r->base + r->insns[b->first + b->count - 1].at - 4096, count = 0;
-    uint32_t hot[GUESSES + 1];
-    for (uint32_t k = 0; k < JIT_INDIRECTS; k++) {
-        if (seen[k].site != site)
-            continue;
-        int32_t to = (int32_t)(seen[k].target - (uint32_t)r->base + 4096);
+    uint32_t hot[GUESSES + 1], seen[JIT_TARGETS], seen_count = jit_targets(r->h, site, seen);
+    for (uint32_t k = 0; k < seen_count; k++) {
+        int32_t to = (int32_t)(seen[k] - (uint32_t)r->base + 4096);
         uint32_t visits = visits_of(r, to), n = count;
         if (visits < jit_threshold() / 8)
             continue;

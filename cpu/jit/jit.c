@@ -176,6 +176,53 @@ static bool known_missing(const struct Hart *h, uint64_t pc)
     return jump->tag == ((pc ^ h->jit_key) | 1) && jump->slot == atomic_get(&MACHINE->jit.published);
 }
 
+/* Adds a target, if it is another. */
+static uint32_t add_target(uint32_t *target, uint32_t count, uint32_t to)
+{
+    for (uint32_t k = 0; k < count; k++)
+        if (target[k] == to)
+            return count;
+    if (count < JIT_TARGETS)
+        target[count++] = to;
+    return count;
+}
+
+/* A site has a row of its own, or shares it with few. */
+static struct JitIndirect *known_of(struct JitHart *own, uint32_t site)
+{
+    return own->known + (site * 0x9e3779b1u >> 16) % (JIT_KNOWN / JIT_TARGETS) * JIT_TARGETS;
+}
+
+static void keep_target(struct JitIndirect *known, uint32_t site, uint32_t target)
+{
+    uint32_t place = (target * 0x85ebca6bu >> 16) % JIT_TARGETS; /* whose it is, in a row that is full */
+    for (uint32_t k = 0; k < JIT_TARGETS; k++) {
+        if (known[k].site == site && known[k].target == target)
+            return;
+        if (known[k].site == 0) {
+            place = k;
+            break;
+        }
+    }
+    known[place] = (struct JitIndirect){site, target};
+}
+
+uint32_t jit_targets(const struct Hart *h, uint32_t site, uint32_t *target)
+{
+    struct JitHart *own = jit_hart(h);
+    struct JitIndirect *known = known_of(own, site);
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < JIT_INDIRECTS; k++)
+        if (own->indirect[k].site == site)
+            count = add_target(target, count, own->indirect[k].target);
+    for (uint32_t k = 0; k < JIT_TARGETS; k++)
+        if (known[k].site == site)
+            count = add_target(target, count, known[k].target);
+    for (uint32_t k = 0; k < count; k++)
+        keep_target(known, site, target[k]);
+    return count;
+}
+
 static void queue(struct Hart *h, uint64_t pc, uint32_t page)
 {
     struct JitHart *own = jit_hart(h);

@@ -82,6 +82,11 @@ static inline void jit_note_indirect(const struct Hart *h, uint64_t site, uint64
 }
 _Static_assert(JIT_INDIRECTS == 1 << 10, "as many as a hash of 10 bits names");
 
+/* Where the interpreter saw the jump at `site` lead, JIT_TARGETS at most; how many.
+ * What a translation asks for once is kept, as a hot place is not interpreted. */
+#define JIT_TARGETS 64
+uint32_t jit_targets(const struct Hart *h, uint32_t site, uint32_t *target);
+
 /* What a place's visits add up to so far; `entry`: of code_entry. */
 uint32_t jit_heat(const struct Hart *h, uint32_t entry);
 

@@ -91,12 +91,9 @@ static void add_leader(struct Region *r, struct Worklist *work, int32_t at)
 /* Adds the places in the window that the interpreter saw the jump at `at` go to. */
 static void add_targets(struct Region *r, struct Worklist *work, uint32_t at)
 {
-    const struct JitIndirect *seen = jit_hart(r->h)->indirect;
-    uint32_t site = (uint32_t)r->base + at - 4096;
-    for (uint32_t k = 0; k < JIT_INDIRECTS; k++) {
-        if (seen[k].site != site)
-            continue;
-        uint32_t to = seen[k].target - (uint32_t)r->base + 4096, n = 0;
+    uint32_t site = (uint32_t)r->base + at - 4096, seen[JIT_TARGETS], count = jit_targets(r->h, site, seen);
+    for (uint32_t k = 0; k < count; k++) {
+        uint32_t to = seen[k] - (uint32_t)r->base + 4096, n = 0;
         while (n < r->switch_count && r->switch_at[n] != to)
             n++;
         if (to >= WINDOW || n < r->switch_count || n == SWITCH_TARGETS)

@@ -82,6 +82,7 @@ JIT_SEGMENTS = 4  # of all these; when there is no more room, the oldest one is 
 JIT_JUMPS = 8192  # entries of a hart's jump cache
 JIT_CROSSINGS = 256
 JIT_INDIRECTS = 1024
+JIT_KNOWN = 2048  # of a hart: jumps through registers that its translations knew of
 JIT_AHEAD_REGIONS = 4096  # translations made ahead for an image, in one module; each has a slot behind JIT_SLOTS
 JIT_AHEAD_BYTES = 384 << 10  # their table
 JIT_AHEAD_MAGIC = 0x0001_7748  # "Hw", and the version of the table
@@ -266,6 +267,7 @@ STRUCTS: dict[str, list[Field]] = {
         ("jump", "JitJump", JIT_JUMPS),
         ("installed", "u32", JIT_MODULES // 32),
         ("indirect", "JitIndirect", JIT_INDIRECTS),  # jumps through registers that the interpreter saw
+        ("known", "JitIndirect", JIT_KNOWN),  # those that a translation knew of: the others are soon forgotten
         ("crossing", "u8", JIT_CROSSINGS),  # by pc: groups of accesses that crossed a page
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
@@ -445,7 +447,7 @@ CONSTANTS: dict[str, int] = {
     "JIT_REGIONS": JIT_REGIONS, "JIT_HASH": JIT_HASH, "JIT_MODULES": JIT_MODULES, "JIT_CODE_BYTES": JIT_CODE_BYTES,
     "JIT_SLOTS": JIT_SLOTS, "JIT_SEGMENTS": JIT_SEGMENTS,
     "JIT_AHEAD_REGIONS": JIT_AHEAD_REGIONS, "JIT_AHEAD_BYTES": JIT_AHEAD_BYTES, "JIT_AHEAD_MAGIC": JIT_AHEAD_MAGIC,
-    "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS, "JIT_INDIRECTS": JIT_INDIRECTS,
+    "JIT_JUMPS": JIT_JUMPS, "JIT_CROSSINGS": JIT_CROSSINGS, "JIT_INDIRECTS": JIT_INDIRECTS, "JIT_KNOWN": JIT_KNOWN,
     "JIT_QUEUE": JIT_QUEUE, "JIT_REGION_PAGES": JIT_REGION_PAGES,
     "JIT_NEVER": 0xFFFF_FFFF,  # Jit.threshold
     "FIRMWARE_BUILTIN": 0, "FIRMWARE_GUEST": 1,  # guest: an M-mode image answers SBI
