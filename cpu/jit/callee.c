@@ -13,7 +13,9 @@
 #include "mmu/mmu.h"
 
 #define TAKEN_FUNCTION 60 /* instructions of a callee that is taken in, at most */
-#define TAKEN_DEPTH 4     /* calls within calls */
+#define TAKEN_DEPTH 4     /* calls within calls, */
+#define SMALL_FUNCTION 30 /* and for callees of so many instructions */
+#define SMALL_DEPTH 6
 #define GUESSES 4         /* callees of one call through a register */
 
 /* How hot the place is: the counter of its visits. */
@@ -33,7 +35,8 @@ static uint32_t add_callee(struct Region *r, uint32_t number, int32_t at)
     uint32_t insns = r->insn_count, blocks = r->block_count;
     r->insn_room = insns + TAKEN_FUNCTION < REGION_INSNS ? insns + TAKEN_FUNCTION : REGION_INSNS;
     bool returns = false;
-    if (region_add(r, (uint32_t)at, b->depth + 1u) && r->insn_count < r->insn_room) {
+    if (region_add(r, (uint32_t)at, b->depth + 1u) && r->insn_count < r->insn_room &&
+        (b->depth < TAKEN_DEPTH || r->insn_count - insns <= SMALL_FUNCTION)) {
         for (uint32_t k = blocks; k < r->block_count; k++) {
             struct JitBlock *inner = &r->blocks[k];
             const struct JitInsn *last = &r->insns[inner->first + inner->count - 1];
@@ -133,7 +136,7 @@ static void guess_callees(struct Region *r, uint32_t number)
 void region_take_in(struct Region *r, uint32_t number)
 {
     const struct JitBlock *b = &r->blocks[number];
-    if (b->next[1] == NO_BLOCK || b->depth == TAKEN_DEPTH || b->count == 0)
+    if (b->next[1] == NO_BLOCK || b->depth == SMALL_DEPTH || b->count == 0)
         return;
     if (b->end == END_CALL)
         take_in(r, number);

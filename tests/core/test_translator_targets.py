@@ -1,4 +1,4 @@
-"""Where a jump through a register was seen to lead is known for later translations, too."""
+"""Which callees and targets of jumps become part of a region."""
 
 from __future__ import annotations
 
@@ -60,3 +60,31 @@ def test_targets_outlast_the_interpreters_memory_of_them(way: str) -> None:
         put(bench.core, "Hart.pc", code["enter"], 0)
         bench.core.call("hart_run", 0, 540, EXACT)
     assert region_insns(bench, code[entries[0]]) == INSNS
+
+
+RECURSION = """
+    main:   li a0, 50
+            jal ra, again
+            j main
+    again:  beqz a0, out
+            addi sp, sp, -16
+            sd ra, 0(sp)
+            addi a0, a0, -1
+            {0}
+            jal ra, again
+            ld ra, 0(sp)
+            addi sp, sp, 16
+    out:    ret"""
+
+
+@pytest.mark.parametrize(("work", "deep"), [(1, 6), (22, 6), (23, 4), (32, 4), (51, 4), (52, 0)])
+def test_how_deep_a_function_is_taken_into_itself(work: int, deep: int) -> None:
+    """One of up to 30 instructions six deep, larger ones four, of 60 and more not at all."""
+    bench = Bench(fresh_core(harts=1, threshold=99))
+    code = bench.load(RECURSION.format("; ".join(["addi a1, a1, 1"] * work)))
+    bench.start()
+    bench.x_set("sp", bench.DATA)
+    for _ in range(100):
+        bench.core.call("hart_run", 0, 3000, EXACT)
+    own, joined = 8 + work, 5 + work  # the call's block and the callee's first are one, a copy of both
+    assert region_insns(bench, code["again"]) == (1 + deep) * own + deep * joined
