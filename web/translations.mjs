@@ -5,6 +5,9 @@
  * @typedef {object} Ahead
  * @property {WebAssembly.Module} module
  * @property {Uint8Array} table for cpu/jit/ahead.c
+ *
+ * @typedef {{file: string, digest: string}} Kept what the index says of a module
+ * @typedef {Kept & {cpu: string, first?: Kept}} Facts and of an image's: all, the digest of their cpu.wasm, those for a first boot
  */
 
 const INDEX = "snapshots/index.json";
@@ -12,11 +15,12 @@ const SECTION = "hartwell.regions";
 const LATER_MS = 4000; // after a machine was made: its start shall have the computer for itself
 
 /**
- * What is at hand of them.  No machine waits: they take a browser a quarter of a
+ * What is at hand of them.  No machine waits: all of them take a browser a quarter of a
  * second to compile, which is more than they give a visit's first machine
  * (docs/decisions/0042).  They are looked for when that one is up, for those that follow.
  * Where an earlier visit left them in the browser's cache, with the code that the engine
- * made of them, they take a tenth, and the first that boots has them too.
+ * made of them, they take a tenth, and the first that boots has them too.  Where none
+ * did, it has the few that are hot first in a boot, which are there as soon.
  */
 export class Translations {
   /** By image. @type {Map<string, Ahead | null>} */
@@ -40,35 +44,45 @@ export class Translations {
   expect(image) {
     if (!image || this.#found.has(image)) return;
     this.#found.set(image, null);
-    void this.#find(image, this.cached).then((found) => found || this.#findLater(image));
+    void this.#expect(image);
+  }
+
+  /** @param {string} image */
+  async #expect(image) {
+    if (await this.#find(image, this.cached, (all) => all)) return;
+    await this.#find(image, this.read, (all) => all.first);
+    this.#findLater(image);
   }
 
   /**
    * @param {string} image whose machine is made; "": none of them is for it
-   * @returns {() => Ahead | null} asked each time its harts start
+   * @returns {() => Ahead | null} asked each time its harts start: once it has some, the same for good
    */
   of(image) {
     if (image && !this.#found.has(image)) {
       this.#found.set(image, null);
       this.#findLater(image);
     }
-    return () => this.#found.get(image) ?? null;
+    /** @type {Ahead | null} */
+    let own = null;
+    return () => (own ??= this.#found.get(image) ?? null);
   }
 
   /** @param {string} image */
   #findLater(image) {
     /** @type {any} */
-    const timer = setTimeout(() => void this.#find(image, this.read), LATER_MS);
+    const timer = setTimeout(() => void this.#find(image, this.read, (all) => all), LATER_MS);
     timer.unref?.(); // Node is not to stay for it
   }
 
   /**
    * @param {string} image
    * @param {(name: string) => Promise<Response | null>} module where its module is read
+   * @param {(all: Facts) => Kept | undefined} which
    */
-  async #find(image, module) {
-    const found = await findTranslations(image, (await this.cpu()).bytes, this.read, module);
-    this.#found.set(image, found);
+  async #find(image, module, which) {
+    const found = await findTranslations(image, (await this.cpu()).bytes, this.read, module, which);
+    if (found) this.#found.set(image, found);
     return found;
   }
 }
@@ -78,13 +92,16 @@ export class Translations {
  * @param {Uint8Array} cpu cpu.wasm, which they must have been made for
  * @param {(name: string) => Promise<Response | null>} read a name below static/
  * @param {(name: string) => Promise<Response | null>} readModule
+ * @param {(all: Facts) => Kept | undefined} which
  * @returns {Promise<Ahead | null>} null where there are none that fit; what is wrong with them is said on the console
  */
-async function findTranslations(image, cpu, read, readModule) {
+async function findTranslations(image, cpu, read, readModule, which) {
   try {
     const index = await (await read(INDEX))?.json();
-    const found = index?.translations?.[image];
-    if (!found || found.cpu !== (await digest(cpu))) return null;
+    const all = index?.translations?.[image];
+    if (!all || all.cpu !== (await digest(cpu))) return null;
+    const found = which(all);
+    if (!found) return null;
     const response = await readModule(`snapshots/${found.file}`);
     if (!response) return null;
     const copy = response.clone();

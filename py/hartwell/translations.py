@@ -45,8 +45,8 @@ class _Made:
     hints: bytes = b""
 
 
-def collect(core: Core) -> bytes:
-    """The module of all that is translated now; b"" when that is nothing.
+def collect(core: Core, most: int = JIT_AHEAD_REGIONS) -> bytes:
+    """The module of all that is translated now, of `most` regions that were made first; b"" when that is nothing.
 
     The machine may run: what another hart is about to register is left out, and
     where a segment was given up meanwhile all is read again.
@@ -61,7 +61,7 @@ def collect(core: Core) -> bytes:
                 raise
         if _words(core, "jit.epoch") == epoch:
             break
-    made = [one for one in regions.values() if one.body][:JIT_AHEAD_REGIONS]
+    made = [one for one in regions.values() if one.body][:most]
     room = JIT_AHEAD_BYTES - _FIRSTS - LAYOUT["JitAheadHead"].size
     while made and sum(len(one.record) + len(one.ranges) for one in made) > room:
         made.pop()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Route
 
+from hartwell import translations
+from hartwell.setup import preboot
 from tests.e2e.conftest import serving
 from tests.e2e.tab import Tab
 
@@ -32,13 +35,20 @@ def held(tab: Tab) -> Iterator[None]:
     tab.page.context.unroute(MODULES)
 
 
+def regions(which: str = "") -> int:
+    """How many set-up made: all, or what `which` names in the index."""
+    facts = json.loads((preboot.FOLDER / "index.json").read_text())["translations"]["shell"]
+    module = (preboot.FOLDER / (facts[which] if which else facts)["file"]).read_bytes()
+    return int.from_bytes(translations.table_of(module)[4:8], "little")
+
+
 def taken(tab: Tab) -> dict[str, int]:
-    """What a boot counted that took them: the first that found them there."""
+    """What a boot counted that took all: the first that found them there."""
     for _ in range(LOOKS):
         tab.page.wait_for_timeout(AGAIN)
-        if (counted := tab.python(BOOT))["ahead"]:
+        if (counted := tab.python(BOOT))["ahead_count"] == regions():
             return dict(counted)
-    pytest.fail(f"no boot of {LOOKS} took any: {counted}")
+    pytest.fail(f"no boot of {LOOKS} took them: {counted}")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +69,26 @@ def test_a_boot_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
     plain = tab.python("machine = await Machine.boot(jit=False); machine.statistics()['jit']")
     assert plain["ahead"] == 0
     assert tab.errors == []
+
+
+def test_a_first_boot_takes_those_that_are_hot_first(new_tab: Callable[..., Tab], address: str) -> None:
+    """Where the browser has nothing, and whatever becomes of the rest."""
+    few = json.loads((preboot.FOLDER / "index.json").read_text())["translations"]["shell"]["first"]["file"]
+    assert 100 < regions("first") < regions()
+    for _ in range(10):  # a boot may be there before them
+        tab = new_tab(address)
+        tab.page.context.route(MODULES, lambda route: route.continue_() if few in route.request.url else route.abort())
+        tab.open("?boot=no")
+        tab.python("from hartwell import platform; platform.current().expect_harts(2, 'shell')")
+        tab.page.wait_for_timeout(2000)
+        counted = tab.python(BOOT)
+        tab.page.context.unroute(MODULES)
+        tab.page.close()
+        if counted["ahead_count"]:
+            break
+    assert counted["ahead_count"] == regions("first")
+    assert counted["ahead"] > 100
+    assert counted["ahead_refused"] == counted["refused"] == 0
 
 
 def test_a_machine_that_wakes_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
@@ -91,8 +121,9 @@ def test_a_later_visit_has_them_from_the_browser(new_tab: Callable[..., Tab], ad
         counted = tab.python(BOOT)
         assert tab.errors == []
         tab.page.close()
-        if counted["ahead"]:
+        if counted["ahead_count"] == regions():
             break
+    assert counted["ahead_count"] == regions()
     assert counted["ahead"] > 300
     assert counted["ahead_refused"] == counted["refused"] == 0
 

@@ -2,7 +2,8 @@
 
 The machine runs headless in Node; what is left is one file per image of the
 snapshot format (docs/snapshot-format.md) in static/snapshots/, which the page
-wakes over HTTP, lazily; and what it had translated by then (hartwell.translations).
+wakes over HTTP, lazily; and what it had translated at its prompt, and when it was
+asleep (hartwell.translations).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from hartwell.jit import DEFAULT_THRESHOLD
 from hartwell.layout import c_header
@@ -30,6 +32,7 @@ from hartwell.setup.steps import (
 FOLDER = paths.STATIC / "snapshots"
 SECONDS = 900
 DIGITS = 12  # of a digest, in a file's name
+FIRST = 500  # regions of a boot that a browser's first one gets: what an engine has compiled in time
 
 # With the page's devices: its share, and a card for its relay, whose cable comes in when the machine wakes there.  Not
 # before all of the guest is up; a systemd says so itself.
@@ -41,6 +44,8 @@ from hartwell import translations
 from hartwell.errors import HartwellError
 machine = await Machine.boot({name!r}, show=False, network="relay", jit={visits})
 await machine.console.expect(r"(login:|[#$]) $", timeout={seconds})
+with open("/shared/first", "wb") as file:
+    file.write(translations.collect(machine._core, {first}))
 await machine.run({up!r}, timeout={seconds})
 await machine.run({work!r}, timeout={seconds})
 with open("/shared/translations", "wb") as file:
@@ -92,7 +97,7 @@ def step(name: str) -> Step:
     package = Path(__file__).resolve().parents[1]
     cpu = paths.STATIC / "cpu.wasm"
     key = digest(
-        "preboot 5", name, *facts, c_header(), SCRIPT, UP, WORK, str(DEFAULT_THRESHOLD),
+        "preboot 6", name, *facts, c_header(), SCRIPT, UP, WORK, str(DEFAULT_THRESHOLD), str(FIRST),
         cpu.read_bytes() if cpu.is_file() else "",
         digest_files([*(package / "snapshot").glob("*.py"), package / "translations.py"], package),
     )
@@ -104,7 +109,8 @@ def boot(name: str, progress: Progress) -> None:
     """Boots `name` and leaves its snapshot; SetupError says what it printed when it can't."""
     with scratch_folder(FOLDER / name) as folder, scratch_folder(FOLDER.with_name("preboot")) as data:
         file = folder / f"{name}.hartwell"
-        script = SCRIPT.format(name=name, seconds=SECONDS // 2, up=UP, work=WORK, file=str(file), visits=DEFAULT_THRESHOLD)
+        script = SCRIPT.format(
+            name=name, seconds=SECONDS // 2, up=UP, work=WORK, file=str(file), visits=DEFAULT_THRESHOLD, first=FIRST)
         options = {"script": script, "share": {"folder": str(folder), "writable": True}}
         command = [str(node.find()), str(paths.ROOT / "web" / "node" / "host.mjs"), json.dumps(options)]
         environment = {**os.environ, "HARTWELL_DATA": str(data), "HARTWELL_STATIC": str(paths.STATIC)}
@@ -117,21 +123,31 @@ def boot(name: str, progress: Progress) -> None:
         if done.returncode or not file.is_file():
             raise SetupError(f"{name} could not be booted ahead: {(done.stderr or done.stdout).strip()[-2000:]}")
         file.replace(FOLDER / file.name)
-        ahead = folder / "translations"
-        keep_translations(name, ahead.read_bytes() if ahead.is_file() else b"")
+        modules = [ahead.read_bytes() if ahead.is_file() else b"" for ahead in (folder / "translations", folder / "first")]
+        keep_translations(name, *modules)
     write_index()
 
 
-def keep_translations(name: str, module: bytes) -> None:
-    """Puts a module of translations.collect beside the image's snapshot, and says what it was made for."""
+def keep_translations(name: str, module: bytes, first: bytes = b"") -> None:
+    """Puts modules of translations.collect beside the image's snapshot, and says what they were made for.
+
+    `first`: the one for a boot of a browser that has nothing of the other.
+    """
     for old in FOLDER.glob(f"{name}.{'?' * DIGITS}.wasm*"):
         old.unlink()
     if module:
-        file = f"{name}.{hashlib.sha256(module).hexdigest()[:DIGITS]}.wasm"
-        facts = {"file": file, "digest": hashlib.sha256(module).hexdigest(),
-                 "cpu": hashlib.sha256((paths.STATIC / "cpu.wasm").read_bytes()).hexdigest()}
-        write_file(FOLDER / file, module)
-        write_file(FOLDER / f"{file}.json", json.dumps(facts).encode())
+        facts = _kept(name, module)
+        told = {**facts, "cpu": hashlib.sha256((paths.STATIC / "cpu.wasm").read_bytes()).hexdigest()}
+        if first:
+            told["first"] = _kept(name, first)
+        write_file(FOLDER / f"{facts['file']}.json", json.dumps(told).encode())
+
+
+def _kept(name: str, module: bytes) -> dict[str, Any]:
+    found = hashlib.sha256(module).hexdigest()
+    facts = {"file": f"{name}.{found[:DIGITS]}.wasm", "digest": found}
+    write_file(FOLDER / facts["file"], module)
+    return facts
 
 
 def write_index() -> None:
