@@ -93,6 +93,40 @@ def test_life_goes_on(tmp_path: Path) -> None:
     }
 
 
+CLOSED = PRELUDE + """
+import js
+machine = await Machine.boot(harts=1, show=False)
+await machine.console.expect(r"# $", timeout=400)
+await machine.hibernate("desk")
+kept, megabytes = [], []
+for turn in range(8):
+    machine = await Machine.wake("desk", lazy=False, show=False)
+    await machine.run("true", timeout=240)
+    await machine.close()
+    kept.append(machine)
+    await asyncio.sleep(2)  # the engine is reminded a second after
+    megabytes.append(int(js.process.memoryUsage().rss) >> 20)
+told["megabytes"] = megabytes
+for what in (
+    "machine.memory.read(0x8000_0000, 4)", "machine.harts[0].pc", "machine.statistics()",
+    "machine.debugger.break_at(0x8020_0000)", "machine.trace.events('traps')", "machine.pause()", "machine.reset()",
+):
+    try:
+        eval(what)
+    except Exception as error:
+        told[what] = type(error).__name__
+told["console"] = "hartwell" in machine.console.text()
+""" + END
+
+
+def test_closed_machines_give_their_memory_back(tmp_path: Path) -> None:
+    told = run_in_node(CLOSED, tmp_path)
+    grown = told.pop("megabytes")
+    assert min(grown[-3:]) - grown[0] < 240, f"each has 80 MB in use: {grown}"
+    assert told.pop("console") is True
+    assert len(told) == 7 and set(told.values()) == {"MachineStopped"}, told
+
+
 SAME = PRELUDE + """
 machine = await Machine.boot(harts=1, show=False)
 await machine.console.expect(r"# $", timeout=400)

@@ -16,11 +16,11 @@ import asyncio
 import json
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from pyodide.ffi import JsException, create_proxy, to_js  # type: ignore[import-not-found]
 
-from hartwell.errors import HartwellError, NotSupported
+from hartwell.errors import HartwellError, MachineStopped, NotSupported
 from hartwell.gdb.server import Server
 from hartwell.layout import CONSTANTS, MAX_HARTS, STACK_BASE, STACK_SIZE, field
 from hartwell.memory_plan import MemoryPlan
@@ -60,6 +60,10 @@ class PythonBlob:
         return self.data[offset : offset + count].tobytes()
 
 
+def _gone(*_: Any) -> NoReturn:
+    raise MachineStopped("this machine was closed or fell asleep, and its memory was given back; boot or wake one")
+
+
 class JavaScriptCore:
     """A machine's memory and the supervisor's instance of cpu.wasm (`platform.Core`)."""
 
@@ -67,8 +71,9 @@ class JavaScriptCore:
         self.plan = plan
         self.settled = settled
         self._storage = storage
-        self._core = self.host_core = host_core
+        self._core = host_core
         self._ended = False
+        self._failure: str | None = None
         self._stage = bytearray(STAGE_BYTES)
         self._staged = memoryview(self._stage)
         self._proxy = create_proxy(self._stage)
@@ -84,8 +89,15 @@ class JavaScriptCore:
         self.fill = host_core.fill
 
     @property
+    def host_core(self) -> Any:
+        """The glue's object, for what else works on it."""
+        return self._there()
+
+    @property
     def failure(self) -> str | None:
         """Why a hart's worker ended by itself (a trap in cpu.wasm), else None."""
+        if self._ended:
+            return self._failure
         text = self._core.failure
         return None if text is None else str(text)
 
@@ -113,7 +125,7 @@ class JavaScriptCore:
         if source < 0 or source + count > blob.size:
             raise IndexError(f"bytes {source} to {source + count} of a blob of {blob.size} bytes")
         if isinstance(blob, JavaScriptBlob):
-            self._core.place(blob.host_blob, source, offset, count)
+            self._there().place(blob.host_blob, source, offset, count)
         else:
             self.write(offset, blob.read(source, count))
 
@@ -126,13 +138,13 @@ class JavaScriptCore:
 
     def prepare_harts(self) -> None:
         """Begins to start the harts' workers."""
-        self._core.prepareHarts()
+        self._there().prepareHarts()
 
     async def start_harts(self) -> None:
         """One worker per hart, each in hart_run till the machine stops.  May be
         called again after a stop: workers that live are used again."""
         try:
-            await self._core.startHarts()
+            await self._there().startHarts()
         except JsException as error:
             raise HartwellError(f"a hart's worker did not start: {error}") from None
 
@@ -147,7 +159,7 @@ class JavaScriptCore:
 
     async def open_disks(self, plan: Mapping[str, Any]) -> int:
         """Begins to serve disks; a number for the calls below."""
-        opening = self._storage.openDisks(self._core, json.dumps(dict(plan)))
+        opening = self._storage.openDisks(self._there(), json.dumps(dict(plan)))
         return int(await taken(opening, lambda number: self.close_disks(int(number))))
 
     async def commit_disks(self, number: int) -> list[int]:
@@ -174,16 +186,27 @@ class JavaScriptCore:
 
     async def join(self) -> None:
         """Until every hart's worker has left hart_run."""
-        await self._core.join()
+        await self._there().join()
 
     def terminate(self) -> None:
         """Ends all workers at once and lets the memory go; the second time does nothing."""
-        if not self._ended:
-            self._ended = True
-            self._core.terminate()
+        if self._ended:
+            return
+        self._ended = True
+        self._failure = self.failure
+        self._core.terminate()
+        # A person may keep the Machine, and what is in a cycle waits long for Python's collector:
+        # the engine frees the memory only when nothing here names it.
+        self._core = None
+        self._pull = self._push = self._view = self._call = self._wait = self._block = _gone
+        self.load = self.or_ = self.and_ = self.store = self.notify = self.fill = _gone
+        self._proxy.destroy()
 
     def __del__(self) -> None:
-        self._proxy.destroy()  # not before: what a machine was when it ended may still be read
+        self.terminate()
+
+    def _there(self) -> Any:
+        return _gone() if self._ended else self._core
 
     def _check(self, offset: int, count: int) -> None:
         if offset < 0 or count < 0 or offset + count > self.plan.total_bytes:
