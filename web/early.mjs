@@ -57,14 +57,12 @@ const ENTRY = 8 + DIGEST; // of an area's list: number, stored bytes, digest
  */
 export async function wakeEarly(place) {
   const { store } = place;
-  for (const name of await byAge(store)) {
-    const first = await read(store, name);
-    if (!first) return null;
-    const lock = `machine ${first.manifest.machine.identity}`;
+  for (const { name, identity } of await byAge(store)) {
+    const lock = `machine ${identity}`;
     if (!(await store.lock(lock))) continue; // another tab has it; an older one may be free
     // What that tab may have saved last is there now.
     const found = await read(store, name);
-    const early = found && found.manifest.machine.identity === first.manifest.machine.identity
+    const early = found && found.manifest.machine.identity === identity
       ? await wake(place, { name, pack: 0, ...found, leave: () => store.unlock(lock) }).catch(later)
       : undefined;
     if (early) return early;
@@ -97,14 +95,15 @@ async function openBooted(place) {
 }
 
 /**
- * Names of sleeping machines, the newest first.
+ * Sleeping machines, the newest first.
  * @param {StorageClient} store
+ * @returns {Promise<{name: string, identity: string, time: number}[]>}
  */
 async function byAge(store) {
   /** @type {import("./storage/store.mjs").Listed[]} */
   const listed = JSON.parse(await store.records(KIND));
-  const when = (/** @type {import("./storage/store.mjs").Listed} */ { about, time }) => JSON.parse(about).time || time / 1000;
-  return listed.sort((a, b) => when(b) - when(a)).map(({ name }) => name);
+  const told = listed.map(({ name, about, time }) => ({ time: time / 1000, ...JSON.parse(about), name }));
+  return told.sort((a, b) => b.time - a.time);
 }
 
 /**

@@ -12,6 +12,7 @@
 const SIGINT = 2;
 const ASKED = 1; // in the word behind the signal's; supervisor.mjs says that it has heard
 const BUSY_MS = 250; // a supervisor that has not read a message by then is in a Python loop
+const UNSEEN_MS = 1000; // a page that nobody looks at draws nothing
 const AGAIN_MS = 1000; // and one that has not by then is in it still
 
 /** An error that Python raised. */
@@ -185,9 +186,21 @@ export class Supervisor extends EventTarget {
     port.onmessage = ({ data: message }) => {
       if (message.type === "ended") return void this.#handed(message.keys);
       if (!message.quiet) this.#output.push(message.data);
+      else this.#drawn();
       this.#tell("console", message);
     };
     this.#flush();
+  }
+
+  /** Says when what comes now has been drawn, or would have been if the page were looked at. */
+  #drawn() {
+    let said = false;
+    const say = () => {
+      if (!said) this.#worker.postMessage({ type: "drawn" });
+      said = true;
+    };
+    requestAnimationFrame(() => setTimeout(say));
+    setTimeout(say, UNSEEN_MS);
   }
 
   /** Python takes over. @param {boolean} lost nobody is at the other end */

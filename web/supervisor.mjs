@@ -21,8 +21,9 @@ import "./wait.mjs";
 /** @typedef {import("./core.mjs").Cpu} Cpu */
 
 /**
- * Python's start leaves a woken machine the processors: its first echo needs them more (decisions/0043).
- * For so long at least, then until it has rested for a moment, and at most so long.
+ * Python's start leaves a woken machine and the page that shows it the processors: the first echo needs
+ * them more (decisions/0043).  For so long at least, then until that is drawn and the guest
+ * has rested for a moment, and at most so long.
  */
 const GUEST_FIRST = { leastMs: 400, lookMs: 50, restLooks: 3, mostMs: 2500 };
 const HEARD = 2; // of an "interrupt": supervisor-client.mjs sends no signal from then on
@@ -246,19 +247,23 @@ async function wakeMeanwhile() {
   return early;
 }
 
+/** Has the page drawn what the machine's terminal showed when it fell asleep? */
+let drawn = false;
+
 /** Until a machine that woke has done what it was woken for, as far as can be seen. @param {import("./early.mjs").Early} early */
 async function guestFirst(early) {
   const begun = performance.now();
   const past = (/** @type {number} */ ms) => performance.now() - begun >= ms;
   for (let rested = 0; !past(GUEST_FIRST.mostMs) && !(past(GUEST_FIRST.leastMs) && rested >= GUEST_FIRST.restLooks); ) {
     await new Promise((resolve) => setTimeout(resolve, GUEST_FIRST.lookMs));
-    rested = early.rests() ? rested + 1 : 0;
+    rested = drawn && early.rests() ? rested + 1 : 0;
   }
 }
 
 /** Until Python is up. @param {MessageEvent} event */
 self.onmessage = ({ data }) => {
   if (data.type === "handed") handed(data);
+  else if (data.type === "drawn") drawn = true;
 };
 
 async function start() {

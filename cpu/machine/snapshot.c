@@ -4,6 +4,7 @@
  */
 #include "machine/snapshot.h"
 
+#include "machine/ring.h"
 #include "mmu/mmu.h"
 #include "devices/plic.h"
 #include "virtio/mmio.h"
@@ -58,6 +59,31 @@ EXPORT uint32_t dirty_count(void)
                 break;
             }
     return found;
+}
+
+static void ring_clear(const struct Ring *r)
+{
+    uint8_t *bytes = (uint8_t *)mem_at(r->offset);
+    if (r->offset == 0)
+        return;
+    for (uint32_t i = r->head, left = ring_room(r), piece; left; i += piece, left -= piece) {
+        uint32_t at = i & (RING_SIZE - 1);
+        piece = left < RING_SIZE - at ? left : RING_SIZE - at;
+        memset(bytes + at, 0, piece);
+    }
+}
+
+/* What consoles' rings have had and nobody will read becomes zeros, which a
+ * snapshot need not store.  Only while neither harts nor devices work. */
+EXPORT void rings_clear(void)
+{
+    struct Machine *m = MACHINE;
+    ring_clear(&m->uart.tx);
+    ring_clear(&m->uart.rx);
+    for (uint32_t slot = 0; slot < MAX_VIRTIO; slot++) {
+        ring_clear(&m->virtio[slot].tx);
+        ring_clear(&m->virtio[slot].rx);
+    }
 }
 
 /* Chunks of RAM will come later, those whose byte at chunk_dirty_offset is 1:

@@ -387,3 +387,20 @@ def test_a_reset_takes_interrupts_back(core: Core, uart: UartConsole) -> None:
     core.call("machine_reset")
     assert not irq_is_high(core) and get(core, IER) == 0
     assert bus_read(core, ACLINT) == 0 and mip(core) == 0
+
+
+@pytest.mark.parametrize("before", [0, 5, RING_SIZE - 4])
+def test_what_rings_have_had_becomes_zeros(core: Core, uart: UartConsole, before: int) -> None:
+    """A snapshot need not keep it; what nobody has read yet stays."""
+    ring, sent = field("Machine.uart.rx").offset, b"ten bytes!"
+    head, tail, bytes_at = ring, ring + 4, core.load(ring + 8)
+    core.write(bytes_at, b"x" * RING_SIZE)
+    for word in (head, tail):
+        core.store(word, before)
+    assert uart.write(sent) == len(sent)
+    core.call("rings_clear")
+    left = bytearray(RING_SIZE)
+    for at, byte in enumerate(sent, before):
+        left[at % RING_SIZE] = byte
+    assert core.read(bytes_at, RING_SIZE) == left
+    assert core.load(head) - core.load(tail) == len(sent)

@@ -12,9 +12,12 @@ import pytest
 import pytest_asyncio
 
 from hartwell.errors import BadConfiguration, HartwellError, MachineInUse, MachineStopped, StorageFailed
-from hartwell.layout import RAM_BASE
+from hartwell.layout import RAM_BASE, field
 from hartwell.machine import Machine
+from hartwell.platform.store import CHUNK
 from hartwell.platform.wasmtime import WasmtimeCore, WasmtimePlatform
+from hartwell.snapshot.manifest import parse
+from hartwell.snapshot.saver import KIND
 from tests.core import bench
 from tests.core.assembler import assemble
 from tests.core.bare import SYMBOLS, elf
@@ -133,8 +136,26 @@ async def test_a_wake_that_is_cut_short_anywhere(place: Place, how: str) -> None
             break
         assert Machine.shown is None and place.alive == 0 and not place.store.locks and not place.store.guards, (
             f"{how} at step {at}: something is left")
-    assert at > 5
+    assert at > 4
     assert Machine.shown is not None and await counts(Machine.shown)
+
+
+async def test_a_wake_brings_first_where_devices_look(place: Place) -> None:
+    machine = await place.boot()
+    chunks = []
+    for queue, chunk in ((0, 40), (1, 7)):
+        for part in ("desc", "avail", "used"):
+            slot = field(f"Machine.virtio.queue.{part}", 0, queue)
+            machine._core.write(slot.offset, (RAM_BASE + chunk * CHUNK + 64).to_bytes(8, "little"))
+        chunks.append(chunk)
+    slot = field("Machine.virtio.queue.desc", 0, 2)
+    machine._core.write(slot.offset, (RAM_BASE + (1 << 40)).to_bytes(8, "little"))  # a guest may say anything
+    machine._saver.first([3, 7])
+    await machine.hibernate("desk")
+    text = await place.store.get_record(KIND, "desk")
+    assert text is not None
+    order = parse(text, "desk").order
+    assert order[: len(chunks)] == chunks and order.index(3) >= len(chunks) and len(order) == len(set(order))
 
 
 async def test_a_start_that_is_cut_short_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,6 +31,7 @@ import { CHUNK, DIGEST, hex } from "./store.mjs";
 const PAGE = 4096;
 const FAR = 16; // chunks of a batch that nobody waits for yet, from afar: a request costs as much as a dozen
 const NEAR = 8; // the same from the store
+const FIRST = 2; // of the first batch from there, which everybody waits for; each of the next has twice as many
 const AHEAD_LANES = 2; // that bring those
 const LOOK_MS = 100; // nobody tells a lane that the others have brought the rest
 
@@ -50,6 +51,7 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
   /** @type {number[]} */
   const touched = [];
   let next = 0;
+  let many = source.far ? FAR : FIRST;
 
   function waitedFor() {
     const found = new Set();
@@ -115,7 +117,10 @@ export async function stream(keeper, source, { memory, digests, chunks, order, p
         await waitAsync(words, places.requests >> 2, requests, Math.min(pause, LOOK_MS));
         continue;
       }
-      if (ahead && (!batch.length || source.far)) fill(batch, ahead);
+      if (ahead && (!batch.length || source.far)) {
+        fill(batch, many);
+        many = Math.min(2 * many, ahead);
+      }
       if (batch.length) await bring(batch);
       if (pause <= 0) seed?.put(); // before that others have work to do
     }

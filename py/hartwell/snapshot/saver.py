@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hartwell.errors import MachineStopped
-from hartwell.layout import CONSTANTS, RAM_OFFSET, RING_BASE, field
+from hartwell.layout import CONSTANTS, RAM_BASE, RAM_OFFSET, RING_BASE, field
 from hartwell.platform.store import CHUNK, DIGEST, ZEROS, Range, Report, Saved, Store, saving
 from hartwell.snapshot import recipe, seed, structures
 from hartwell.snapshot.manifest import Area, Manifest
@@ -172,6 +172,7 @@ class Saver:
         machine._carry()
         # From here on nothing moves: not what comes from outside, nor what ends in Python while this waits below.
         self._hold(True)
+        core.call("rings_clear")
         self._take_dirty()
         manifest = self._manifest(name, self._stays)
         if shown is not None:
@@ -216,7 +217,7 @@ class Saver:
             structures=state, areas={}, recipe={} if paused else recipe.make(machine, self.fresh, state),
             devices={str(device.slot): device.state() for device in machine._devices},
             agent={"kind": request.agent, **machine._agent.saved()} if machine._agent else {},
-            order=self.order, paused=paused, time=time.time(),
+            order=self._order(state["Machine"]), paused=paused, time=time.time(),
         )
 
     # --- whose pause it is ------------------------------------------------------
@@ -264,6 +265,16 @@ class Saver:
     def first(self, used: Sequence[int]) -> None:
         """Chunks of RAM that a wake is to bring before others."""
         self.order = list(dict.fromkeys([*used, *self.order]))[:ORDER_CHUNKS]
+
+    def then(self, used: Sequence[int]) -> None:
+        """Chunks that a wake is to bring behind those that it is known to need."""
+        self.order = list(dict.fromkeys([*self.order, *used]))[:ORDER_CHUNKS]
+
+    def _order(self, state: bytes) -> list[int]:
+        """Chunks that a wake is to bring first: where devices look before the guest goes on, then those in use lately."""
+        queues = (place - RAM_BASE for place in structures.queue_places(state))
+        devices = [place // CHUNK for place in queues if 0 <= place < self.areas["ram"].size]
+        return list(dict.fromkeys([*devices, *self.order]))[:ORDER_CHUNKS]
 
     def _piece(self, area: str, index: int) -> Range:
         return self._places[area][0] + index * CHUNK, self.areas[area].length(index)

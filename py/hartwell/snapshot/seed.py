@@ -38,6 +38,8 @@ async def seed(machine: Machine, address: str) -> None:
         pack, text = await store.open_pack(address)
         try:
             manifest = parse(text, address)
+            # What its wake needed is where this one's will look, too, as far as both lie alike.
+            machine._saver.then(manifest.order)
             if room.quota and LEAST_ROOM * manifest.stored() > room.quota - room.used:
                 return
             machine._saver.seeded = True

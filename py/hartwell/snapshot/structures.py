@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from hartwell.errors import SnapshotCorrupt
-from hartwell.layout import HART_BASE, HART_STRIDE, LAYOUT, MACHINE_BASE, STRUCTS, field
+from hartwell.layout import HART_BASE, HART_STRIDE, LAYOUT, MACHINE_BASE, MAX_VIRTIO, STRUCTS, VIRTIO_QUEUES, field
 from hartwell.memory_plan import plan_memory
 from hartwell.platform import Core
 
@@ -93,6 +93,7 @@ def prepare() -> None:
     """Works out what a wake needs and every wake has alike, for a Python that is kept with it."""
     for kind in ("Machine", "Hart"):
         _runs(kind)
+    _queue_parts()
 
 
 def _moves(kind: str, described: Description) -> Iterator[tuple[int, int, int]]:
@@ -167,6 +168,20 @@ def _walk(
         at += size * count
         align = max(align, own)
     return -(-at // align) * align, align
+
+
+def queue_places(machine: bytes) -> list[int]:
+    """Guest addresses of the queues of a machine (its structure's bytes): devices look there as soon as they may."""
+    found = (int.from_bytes(machine[at : at + 8], "little") for at in _queue_parts())
+    return [place for place in found if place]
+
+
+@cache
+def _queue_parts() -> list[int]:
+    return [
+        field(f"Machine.virtio.queue.{part}", slot, queue).offset - MACHINE_BASE
+        for slot in range(MAX_VIRTIO) for queue in range(VIRTIO_QUEUES) for part in ("desc", "avail", "used")
+    ]
 
 
 def set_generation(core: Core, generation: bytes) -> None:

@@ -205,7 +205,8 @@ async def _fill(store: Store, machine: Machine, manifest: Manifest, lazy: bool, 
     for name, (offset, _) in machine._saver._places.items():
         if name != "ram":
             digests, ranges, _ = _chunks(manifest, name, offset)
-            await store.load(core, digests, ranges, pack=pack)
+            if ranges:
+                await store.load(core, digests, ranges, pack=pack)
     digests, ranges, indexes = _chunks(manifest, "ram", RAM_OFFSET)
     if not lazy:
         await store.load(core, digests, ranges, pack=pack)
