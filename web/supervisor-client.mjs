@@ -12,8 +12,8 @@
 const SIGINT = 2;
 const ASKED = 1; // in the word behind the signal's; supervisor.mjs says that it has heard
 const BUSY_MS = 250; // a supervisor that has not read a message by then is in a Python loop
-const UNSEEN_MS = 1000; // a page that nobody looks at draws nothing
 const AGAIN_MS = 1000; // and one that has not by then is in it still
+const UNSEEN_MS = 1000; // a page that nobody looks at draws nothing
 
 /** An error that Python raised. */
 export class PythonError extends Error {

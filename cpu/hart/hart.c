@@ -205,14 +205,14 @@ static void announce(struct Hart *h)
 {
     if (!h->active) {
         atomic_set(&h->active, 1);
-        hart_counts();
+        machine_hart_runs();
     }
 }
 
 static void withdraw(struct Hart *h)
 {
     atomic_set(&h->active, 0);
-    if (hart_counts_no_more())
+    if (machine_hart_rests())
         word_wake(&MACHINE->running_harts);
 }
 

@@ -57,7 +57,7 @@ static void thaw_time(void)
  * all three change under one lock: a last hart that saw a pause and stopped time
  * only after the machine had been told to go on would stop it for good; and who
  * sees that no hart runs in a pause may read the clock's state. */
-void hart_counts(void)
+void machine_hart_runs(void)
 {
     struct Machine *m = MACHINE;
     lock(&m->time_lock);
@@ -65,7 +65,7 @@ void hart_counts(void)
     unlock(&m->time_lock);
 }
 
-bool hart_counts_no_more(void)
+bool machine_hart_rests(void)
 {
     struct Machine *m = MACHINE;
     lock(&m->time_lock);

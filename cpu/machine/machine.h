@@ -59,7 +59,7 @@ bool console_emit(uint8_t byte);
 
 /* One more hart runs, or one less; true when it was the last.  When the last one
  * rests in a pause mtime stands still, before running_harts says so. */
-void hart_counts(void);
-bool hart_counts_no_more(void);
+void machine_hart_runs(void);
+bool machine_hart_rests(void);
 
 #endif

@@ -90,8 +90,8 @@ class JavaScriptCore:
 
     @property
     def host_core(self) -> Any:
-        """The glue's object, for what else works on it."""
-        return self._there()
+        """The glue's object.  MachineStopped once it is ended."""
+        return _gone() if self._ended else self._core
 
     @property
     def failure(self) -> str | None:
@@ -125,7 +125,7 @@ class JavaScriptCore:
         if source < 0 or source + count > blob.size:
             raise IndexError(f"bytes {source} to {source + count} of a blob of {blob.size} bytes")
         if isinstance(blob, JavaScriptBlob):
-            self._there().place(blob.host_blob, source, offset, count)
+            self.host_core.place(blob.host_blob, source, offset, count)
         else:
             self.write(offset, blob.read(source, count))
 
@@ -138,13 +138,13 @@ class JavaScriptCore:
 
     def prepare_harts(self) -> None:
         """Begins to start the harts' workers."""
-        self._there().prepareHarts()
+        self.host_core.prepareHarts()
 
     async def start_harts(self) -> None:
         """One worker per hart, each in hart_run till the machine stops.  May be
         called again after a stop: workers that live are used again."""
         try:
-            await self._there().startHarts()
+            await self.host_core.startHarts()
         except JsException as error:
             raise HartwellError(f"a hart's worker did not start: {error}") from None
 
@@ -159,7 +159,7 @@ class JavaScriptCore:
 
     async def open_disks(self, plan: Mapping[str, Any]) -> int:
         """Begins to serve disks; a number for the calls below."""
-        opening = self._storage.openDisks(self._there(), json.dumps(dict(plan)))
+        opening = self._storage.openDisks(self.host_core, json.dumps(dict(plan)))
         return int(await taken(opening, lambda number: self.close_disks(int(number))))
 
     async def commit_disks(self, number: int) -> list[int]:
@@ -186,7 +186,7 @@ class JavaScriptCore:
 
     async def join(self) -> None:
         """Until every hart's worker has left hart_run."""
-        await self._there().join()
+        await self.host_core.join()
 
     def terminate(self) -> None:
         """Ends all workers at once and lets the memory go; the second time does nothing."""
@@ -204,9 +204,6 @@ class JavaScriptCore:
 
     def __del__(self) -> None:
         self.terminate()
-
-    def _there(self) -> Any:
-        return _gone() if self._ended else self._core
 
     def _check(self, offset: int, count: int) -> None:
         if offset < 0 or count < 0 or offset + count > self.plan.total_bytes:
