@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+ANSWER_SECONDS = 1200  # for the supervisor: longer than what it is asked to wait for
 READY_SECONDS = 240  # Python's first start, on a busy machine
 BOOT_SECONDS = 900
 SECONDS = 240  # for anything else: limits are against waiting for ever, not for haste
@@ -21,8 +22,20 @@ class PythonError(Exception):
         self.name, self.message, self.traceback = name, message, traceback
 
 
+class Late(AssertionError):
+    """What the page was asked for did not come; the message says what it was at."""
+
+
+TASKS = "import asyncio; '\\n'.join(f'{task} {task.get_stack()}' for task in asyncio.all_tasks())"
+
+
 class Tab:
-    """A page of Hartwell and the machine in it."""
+    """A page of Hartwell and the machine in it.
+
+    A test that puts itself between the page and its server does so by `tab.page.route` before
+    the page is opened, and for good: a request that is under way when Playwright
+    begins or ends that may never be answered, and whoever waits for it waits for ever.
+    """
 
     def __init__(self, page: Page, address: str) -> None:
         self.page = page
@@ -36,7 +49,7 @@ class Tab:
         """Loads the page; what the supervisor said when it was ready."""
         self.page.goto(self.address + query)
         self.page.wait_for_function("window.hartwell !== undefined")
-        ready: dict[str, Any] = self.page.evaluate("window.hartwell.ready.then(({how}) => ({how}))")
+        ready: dict[str, Any] = self._answer("window.hartwell.ready.then(({how}) => ({how}))", "Python's start")
         return ready
 
     def boot(self, query: str = "") -> Tab:
@@ -48,15 +61,36 @@ class Tab:
 
     def python(self, code: str) -> Any:
         """Runs Python in the supervisor; its errors come as PythonError."""
-        answer = self.page.evaluate(
-            """code => window.hartwell.python(code).then(
-                   value => ({ value }),
-                   ({ name, message, traceback }) => ({ name, message, traceback }))""",
-            code,
-        )
+        answer = self._python(code, ANSWER_SECONDS)
         if "name" in answer:
             raise PythonError(answer["name"], answer["message"], answer.get("traceback") or "")
         return answer["value"]
+
+    def _python(self, code: str, seconds: float) -> dict[str, Any]:
+        ask = """window.hartwell.python(code).then(
+            value => ({ value }),
+            ({ name, message, traceback }) => ({ name, message, traceback }))"""
+        return dict(self._answer(ask, code, seconds))
+
+    def _answer(self, ask: str, code: str, seconds: float = ANSWER_SECONDS) -> Any:
+        """What a promise of the page's gives, which may use `code`.  Late when that takes too long."""
+        answer = self.page.evaluate(
+            f"""([code, seconds]) => Promise.race([
+                {ask}.then(given => ({{ given }})),
+                new Promise(give => setTimeout(give, 1000 * seconds, null))])""",
+            [code, seconds],
+        )
+        if answer is None:
+            raise Late(f"no answer within {seconds} s to: {code}\n{self._at(code)}")
+        return answer["given"]
+
+    def _at(self, code: str) -> str:
+        """What the page and its supervisor are at."""
+        try:
+            tasks = self._python(TASKS, 30).get("value") if code != TASKS else ""
+        except Late:
+            tasks = "the supervisor's thread is blocked"
+        return f"tasks: {tasks}\nerrors: {self.errors}\nstate: {self.state()}\n{self.screen()[-2000:]}"
 
     def expect(self, pattern: str, timeout: float = SECONDS) -> str:
         """The console's output up to and with the match of a regular expression."""

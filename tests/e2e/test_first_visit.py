@@ -48,7 +48,7 @@ def test_it_runs_before_python_and_a_first_save_finds_the_image_stored(playwrigh
         tab, held = without_python(context, address)
         tab.type("echo be''fore\n")
         tab.wait_for_screen("\nbefore")
-        let_python_come(context, held)
+        let_python_come(tab, held)
         assert tab.run("echo now > /tmp/now; cat /tmp/now") == "now\n"
         tab.python("import asyncio\nfrom hartwell import platform\nMachine.checkpoint_seconds = None")
         # A copy: it is nobody's until it is saved, and then with all of its memory, of which most came from the file.

@@ -26,13 +26,17 @@ END
 echo 'h1 {{ color: rgb(1, 2, 3) }}' >style.css; echo '{{"value": 42}}' >data.json
 printf '#!/bin/sh\\necho Content-Type: text/html; echo; echo "<p>posted $(cat)</p>"\\n' >cgi-bin/echo; chmod +x cgi-bin/echo
 httpd -p 127.0.0.1:8000 -h /tmp/www"""
+SITE = "http://site.example.com/"  # stands for a site of the internet; who answers is a test
+OPEN_AT: list[str] = []
 FORWARDING = "for i in $(seq 600); do pidof vsock-forward >/dev/null && exit; sleep 0.2; done; exit 1"
 
 
 @pytest.fixture(scope="module")
 def served(new_tab: Callable[..., Tab]) -> Iterator[Tab]:
     """A machine without a network card whose guest serves a page."""
-    tab = new_tab().boot("?network=none")
+    tab = new_tab()
+    tab.page.route(f"{SITE}**", lambda route: route.fulfill(response=route.fetch(url=OPEN_AT[0])))
+    tab.boot("?network=none")
     run(tab, FORWARDING)
     run(tab, SERVE)
     yield tab
@@ -91,14 +95,12 @@ def test_the_proxy_reaches_what_the_browser_may(served: Tab) -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Open) as site:
         threading.Thread(target=site.serve_forever, args=[0.05], daemon=True).start()
         address = f"http://127.0.0.1:{site.server_address[1]}/"
-        # The name stands for a site of the internet; who answers is the test.
-        served.page.context.route("http://site.example.com/**", lambda route: route.fulfill(response=route.fetch(url=address)))
+        OPEN_AT[:] = [address]
         proxied = "http_proxy=http://127.0.0.1:3128 wget -q -O - "
-        assert run(served, f"{proxied} http://site.example.com/") == "site\n"
+        assert run(served, f"{proxied} {SITE}") == "site\n"
         for refused in (address, "http://localhost/", "http://192.168.0.1/", "http://10.0.2.2/", "http://0x7f000001/"):
             said = run(served, f"http_proxy=http://127.0.0.1:3128 wget -O - {refused} 2>&1; true")
             assert "403 Forbidden" in said, refused
-        served.page.context.unroute_all()
         site.shutdown()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator
 
@@ -24,15 +23,24 @@ LOOKS = 60
 MODULES = "**/static/snapshots/*.wasm"
 
 
-@contextlib.contextmanager
-def held(tab: Tab) -> Iterator[None]:
-    """Nobody gets them meanwhile, however long it takes."""
-    routes: list[Route] = []
-    tab.page.context.route(MODULES, lambda route: routes.append(route))
-    yield
-    for route in routes:
-        route.continue_()
-    tab.page.context.unroute(MODULES)
+class Held:
+    """A tab that gets none of them until `let_go`, however long it takes."""
+
+    def __init__(self, tab: Tab) -> None:
+        self.routes: list[Route] = []
+        self.free = False
+        tab.page.route(MODULES, self.asked)  # before anything is under way, and for good: see Tab
+
+    def asked(self, route: Route) -> None:
+        if self.free:
+            route.continue_()
+        else:
+            self.routes.append(route)
+
+    def let_go(self) -> None:
+        self.free = True
+        for route in self.routes:
+            route.continue_()
 
 
 def regions(which: str = "") -> int:
@@ -59,9 +67,10 @@ def address() -> Iterator[str]:
 
 def test_a_boot_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
     tab = new_tab(address)
+    held = Held(tab)
     tab.open("?boot=no")
-    with held(tab):
-        assert tab.python(BOOT)["ahead"] == 0  # a visit's first machine does not wait for them
+    assert tab.python(BOOT)["ahead"] == 0  # a visit's first machine does not wait for them
+    held.let_go()
     counted = taken(tab)
     assert counted["ahead"] > 300
     assert counted["ahead_refused"] == counted["refused"] == 0
@@ -77,12 +86,11 @@ def test_a_first_boot_takes_those_that_are_hot_first(new_tab: Callable[..., Tab]
     assert 100 < regions("first") < regions()
     for _ in range(10):  # a boot may be there before them
         tab = new_tab(address)
-        tab.page.context.route(MODULES, lambda route: route.continue_() if few in route.request.url else route.abort())
+        tab.page.route(MODULES, lambda route: route.continue_() if few in route.request.url else route.abort())
         tab.open("?boot=no")
         tab.python("from hartwell import platform; platform.current().expect_harts(2, 'shell')")
         tab.page.wait_for_timeout(2000)
         counted = tab.python(BOOT)
-        tab.page.context.unroute(MODULES)
         tab.page.close()
         if counted["ahead_count"]:
             break
@@ -93,10 +101,11 @@ def test_a_first_boot_takes_those_that_are_hot_first(new_tab: Callable[..., Tab]
 
 def test_a_machine_that_wakes_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
     tab = new_tab(address)
-    with held(tab):
-        tab.open()
-        tab.wait_for_state("running")
-        assert tab.python("machine.statistics()['jit']['ahead_count']") == 0
+    held = Held(tab)
+    tab.open()
+    tab.wait_for_state("running")
+    assert tab.python("machine.statistics()['jit']['ahead_count']") == 0
+    held.let_go()
     for _ in range(LOOKS):
         tab.page.wait_for_timeout(AGAIN)
         tab.python("await machine.hibernate('ahead'); machine = await Machine.wake('ahead')")
@@ -141,7 +150,7 @@ def test_a_damaged_file_is_left_and_the_machine_boots(new_tab: Callable[..., Tab
         body[len(body) // 2] ^= 1
         route.fulfill(response=answer, body=bytes(body))  # type: ignore[attr-defined]
 
-    tab.page.context.route(MODULES, damage)
+    tab.page.route(MODULES, damage)
     tab.open("?boot=no")
     tab.python(BOOT)
     for _ in range(LOOKS):
@@ -149,7 +158,6 @@ def test_a_damaged_file_is_left_and_the_machine_boots(new_tab: Callable[..., Tab
         if any("made ahead" in line for line in said):
             break
     counted = tab.python(BOOT)
-    tab.page.context.unroute(MODULES)
     assert asked
     assert counted["ahead"] == 0
     assert counted["regions"] > 0

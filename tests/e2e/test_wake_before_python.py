@@ -55,22 +55,21 @@ def without_python(context: BrowserContext, server: str) -> tuple[Tab, list[Rout
     """A page whose Python waits for a file, and the request for that."""
     tab = Tab(context.new_page(), server)
     held: list[Route] = []
-    context.route("**/pyodide.asm.wasm", lambda route: held.append(route))
+    tab.page.route("**/pyodide.asm.wasm", lambda route: held.append(route))
     tab.page.goto(server)
     tab.wait_for_state("running")
     assert tab.page.evaluate("Promise.race([window.hartwell.ready.then(() => 'up'), Promise.resolve('not yet')])") == "not yet"
     return tab, held
 
 
-def let_python_come(context: BrowserContext, held: list[Route]) -> None:
+def let_python_come(tab: Tab, held: list[Route]) -> None:
     """Gives it the file, which it asks for a moment after the machine runs."""
     for _ in range(2400):
         if held:
             break
-        context.pages[-1].wait_for_timeout(100)
+        tab.page.wait_for_timeout(100)
     assert len(held) == 1
     held[0].continue_()
-    context.unroute("**/pyodide.asm.wasm")
 
 
 def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: str) -> None:
@@ -80,7 +79,7 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
     # Work that goes on over the handover, and keys of which some come before it and some after.
     tab.type("while sleep 0.05; do echo $n > /tmp/m; mv /tmp/m /tmp/n; n=$((n+1)); done &\n")
     tab.type("cat > /tmp/typed\n")
-    let_python_come(context, held)
+    let_python_come(tab, held)
     words = [f"word{number}" for number in range(60)]
     for word in words:
         tab.type(f"{word}\n")
@@ -113,7 +112,7 @@ def test_it_runs_before_python_and_is_adopted(context: BrowserContext, server: s
     tab, held = without_python(context, server)
     tab.type("echo ag''ain\n")
     tab.wait_for_screen("\nagain")
-    let_python_come(context, held)
+    let_python_come(tab, held)
     assert int(tab.run("cat /tmp/n")) >= count
     assert tab.run("cat /tmp/kept") == "kept\n"
     # By Python alone it is the same machine.
@@ -160,7 +159,7 @@ def test_its_disk_is_served_before_python(context: BrowserContext, server: str) 
     tab.type("head -c 5000000 /dev/urandom > /disk/new; md5sum /disk/new > /disk/sum; sync\n")
     tab.type("echo 3 > /proc/sys/vm/drop_caches; echo fl''ushed\n")
     tab.wait_for_screen("\nflushed")
-    let_python_come(context, held)
+    let_python_come(tab, held)
     assert tab.run("md5sum -c /disk/sum; md5sum -c /tmp/sum") == "/disk/new: OK\n/disk/noise: OK\n"
     assert tab.python("await machine.disks.commit()\nawait machine.disks.errors()") == [None]
     assert tab.python("(await machine.disks.export(0)).size") == 64 << 20
@@ -179,7 +178,7 @@ def test_its_disk_is_served_before_python(context: BrowserContext, server: str) 
     tab.python("await machine.hibernate()")
     tab.page.close()
     tab, held = without_python(context, server)
-    let_python_come(context, held)
+    let_python_come(tab, held)
     assert tab.run("umount /disk && mount -t ext4 /dev/vda /disk") == ""
     assert tab.run("md5sum -c /disk/sum && cat /disk/then") == "/disk/new: OK\nslept\n"
     assert tab.run("dmesg | grep -i 'ext4-fs error\\|I/O error' || true") == ""
@@ -221,7 +220,7 @@ def test_who_does_not_know_what_a_recipe_needs_leaves_it_to_python(context: Brow
 
 def test_another_tab_is_told(context: BrowserContext, server: str) -> None:
     tab, held = without_python(context, server)
-    let_python_come(context, held)
+    let_python_come(tab, held)
     other = Tab(context.new_page(), server)
     other.open("?boot=no")
     with pytest.raises(PythonError, match="runs already"):
@@ -235,7 +234,7 @@ def test_a_machine_that_stops_before_python_is_up(context: BrowserContext, serve
     tab.type("echo last''words; poweroff -f\n")
     tab.wait_for_screen("\nlastwords")
     tab.page.wait_for_timeout(1000)
-    let_python_come(context, held)
+    let_python_come(tab, held)
     tab.wait_for_state("stopped")
     for _ in range(1200):  # there is no state to come back to
         if not (shelf := tab.python("[one.name for one in await Machine.snapshots()]")):

@@ -8,6 +8,7 @@
  *     zeros   an empty disk
  */
 
+import { askRange } from "./ranges.mjs";
 import { CHUNK, DIGEST, StorageError, hex, sha256 } from "./store.mjs";
 
 /**
@@ -20,9 +21,6 @@ import { CHUNK, DIGEST, StorageError, hex, sha256 } from "./store.mjs";
  */
 
 /** @typedef {((offset: number, count: number) => Promise<Uint8Array>) & {close?: () => Promise<void>}} ReadRange exactly `count` bytes, or an error */
-
-const TRIES = 3;
-const TRY_MS = 300;
 
 /**
  * @param {string} url of a file (in Node) or of a server
@@ -41,35 +39,13 @@ export async function rangeReader(url) {
     return Object.assign(read, { close: () => handle.close() });
   }
   return async (offset, count) => {
-    /** @type {unknown} */
-    let trouble;
-    for (let attempt = 0; attempt < TRIES; attempt++) {
-      if (attempt) await new Promise((resolve) => setTimeout(resolve, TRY_MS * attempt));
-      try {
-        return await fetchRange(url, offset, count);
-      } catch (error) {
-        trouble = error;
-        if (error instanceof StorageError) break; // the server answered, and will say the same again
-      }
+    const { status, bytes } = await askRange(url, offset, count);
+    if (status !== 206) {
+      throw new StorageError("StorageFailed", `${url}: the server answered ${status} to a request for a byte range, not 206`);
     }
-    throw trouble;
+    if (bytes.length !== count) throw new StorageError("StorageFailed", `${url}: ${bytes.length} bytes came of ${count} from ${offset} on`);
+    return bytes;
   };
-}
-
-/**
- * @param {string} url
- * @param {number} offset
- * @param {number} count
- */
-async function fetchRange(url, offset, count) {
-  const response = await fetch(url, { headers: { Range: `bytes=${offset}-${offset + count - 1}` } });
-  if (response.status !== 206) {
-    await response.body?.cancel();
-    throw new StorageError("StorageFailed", `${url}: the server answered ${response.status} to a request for a byte range, not 206`);
-  }
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  if (bytes.length !== count) throw new StorageError("StorageFailed", `${url}: ${bytes.length} bytes came of ${count} from ${offset} on`);
-  return bytes;
 }
 
 /** @type {Base} */

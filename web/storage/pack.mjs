@@ -14,6 +14,7 @@
  * All numbers are little endian.
  */
 
+import { askRange } from "./ranges.mjs";
 import { DIGEST, StorageError, hex, names, sha256, unhex } from "./store.mjs";
 
 const MAGIC = "HARTWELL";
@@ -109,11 +110,9 @@ export function readUrl(url) {
   let whole = null;
   return async (offset, count) => {
     if (whole) return whole.subarray(offset, offset + count);
-    const response = await fetch(url, { headers: { range: `bytes=${offset}-${offset + count - 1}` } });
-    if (response.status === 416) return new Uint8Array();
-    if (!response.ok) throw new StorageError("StorageFailed", `${url}: the server answered ${response.status}`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    if (response.status === 206) return bytes;
+    const { status, bytes } = await askRange(url, offset, count, [200, 206]);
+    if (status === 416 || status === 206) return bytes;
+    if (status !== 200) throw new StorageError("StorageFailed", `${url}: the server answered ${status}`);
     whole = bytes;
     return whole.subarray(offset, offset + count);
   };
