@@ -33,8 +33,9 @@ class Tab:
     """A page of Hartwell and the machine in it.
 
     A test that puts itself between the page and its server does so by `tab.page.route` before
-    the page is opened, and for good: a request that is under way when Playwright
-    begins or ends that may never be answered, and whoever waits for it waits for ever.
+    the page is opened, and for good: a request that is on its way when Playwright
+    ends that may never be answered (10 of 640, with nothing but a worker that fetches),
+    and whoever waits for it waits for ever.
     """
 
     def __init__(self, page: Page, address: str) -> None:
