@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -21,6 +22,8 @@ from hartwell.setup.steps import (
     Step,
     digest,
     disk_error,
+    keep_file,
+    locked,
     replace_folder,
     scratch_folder,
     write_file,
@@ -133,7 +136,7 @@ def test_a_second_set_up_waits_for_the_first(tmp_path: Path) -> None:
             for index, (_, _, err) in enumerate(streams):
                 assert err is not None
                 selector.register(err, selectors.EVENT_READ, index)
-            waiting = int(selector.select(30)[0][0].data)
+            waiting = int(selector.select(240)[0][0].data)
         assert "waiting" in (streams[waiting][2] or io.StringIO()).readline()
         holder_in, holder_out, _ = streams[1 - waiting]
         waiter_in, waiter_out, _ = streams[waiting]
@@ -146,6 +149,36 @@ def test_a_second_set_up_waits_for_the_first(tmp_path: Path) -> None:
         waiter_in.write("\n")
         waiter_in.flush()
         assert waiter_out.readline() == "out\n"
+
+
+def test_a_checkout_that_nobody_may_write_is_locked_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that is mounted read-only; root may write anywhere else."""
+    opened = Path.open
+
+    def refuse(path: Path, mode: str = "r") -> IO[str]:
+        if "w" in mode:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return opened(path, mode)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(OSError, match="Read-only"), locked(tmp_path / "lock"):
+        pytest.fail("there is nothing to lock")
+    (tmp_path / "lock").touch()
+    with locked(tmp_path / "lock"), pytest.raises(TimeoutError), locked(tmp_path / "lock", _wait):
+        pytest.fail("somebody else has it")
+
+
+def _wait() -> None:
+    raise TimeoutError
+
+
+def test_a_file_that_is_right_is_not_written(tmp_path: Path) -> None:
+    keep_file(tmp_path / "file", b"one")
+    written = (tmp_path / "file").stat()
+    keep_file(tmp_path / "file", b"one")
+    assert (tmp_path / "file").stat().st_ino == written.st_ino
+    keep_file(tmp_path / "file", b"two")
+    assert (tmp_path / "file").read_bytes() == b"two"
 
 
 def test_progress_on_a_terminal_rewrites_its_line() -> None:

@@ -24,6 +24,7 @@ from hartwell.setup.steps import (
     Step,
     digest,
     digest_files,
+    keep_file,
     locked,
     scratch_folder,
     write_file,
@@ -155,4 +156,4 @@ def write_index() -> None:
     with locked(FOLDER / ".lock"):
         names = sorted(found.stem for found in FOLDER.glob("*.hartwell"))
         facts = {found.name.rsplit(".", 3)[0]: json.loads(found.read_text()) for found in FOLDER.glob("*.wasm.json")}
-        write_file(FOLDER / "index.json", json.dumps({"images": names, "translations": facts}).encode())
+        keep_file(FOLDER / "index.json", json.dumps({"images": names, "translations": facts}).encode())

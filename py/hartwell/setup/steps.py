@@ -9,6 +9,7 @@ one that is complete reads some small files and does nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -158,13 +159,21 @@ def _sizes(outputs: Iterable[Path]) -> dict[str, int]:
 
 def disk_error(error: OSError, what: str) -> SetupError:
     """An OSError in words; a full disk is the one that people meet."""
-    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(paths.ROOT).free
         return SetupError(
             f"{what}: the disk is full ({size_words(free)} free under {paths.ROOT}); set-up needs about 2 GB. "
             "Make room and run the same command again, it goes on where it stopped"
         )
     return SetupError(f"{what}: {error}")
+
+
+def keep_file(path: Path, data: bytes) -> None:
+    """Writes a whole file unless it is that already."""
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data:
+            return
+    write_file(path, data)
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -239,11 +248,23 @@ def only_one(progress: Progress, state: Path | None = None) -> Iterator[None]:
         yield
 
 
+def _lock_file(path: Path) -> TextIO:
+    try:
+        return path.open("w")
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES) and path.is_file():
+            return path.open()
+        raise
+
+
 @contextlib.contextmanager
 def locked(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds a lock of this name among all processes; `waits` is told when another one has it."""
+    """Holds a lock of this name among all processes; `waits` is told when another one has it.
+
+    Where nobody may write, one that is there is as good: what is complete can be used from there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with _lock_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
