@@ -68,6 +68,18 @@ async function* pieces(body) {
 }
 
 /**
+ * A server on this computer gives a file as fast as the browser's cache does, and what goes into
+ * the cache comes half as fast.
+ *
+ * @param {URL | string} url
+ * @returns {RequestInit}
+ */
+function uncachedIfNear(url) {
+  const { hostname } = new URL(url);
+  return /^(localhost|.*\.localhost|127\.[\d.]+|\[::1\])$/.test(hostname) ? { cache: "no-store" } : {};
+}
+
+/**
  * Downloads a file, reporting on the way.
  *
  * @param {URL | string} url
@@ -76,7 +88,7 @@ async function* pieces(body) {
  * @returns {Promise<Uint8Array | null>} null when there is no such file
  */
 export async function download(url, what, report) {
-  const response = await fetch(url).catch((error) => {
+  const response = await fetch(url, uncachedIfNear(url)).catch((error) => {
     throw new Error(`${what}: no answer from the server (${error.message}); is it still running?`);
   });
   if (response.status === 404) return null;

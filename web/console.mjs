@@ -12,6 +12,7 @@ import { terminalTheme } from "./theme.mjs";
 
 const SCROLLBACK_LINES = 10000;
 const KEPT_LINES = 1000; // of it in a snapshot
+const BLINK_MS = 500; // that the cursor is seen, and is not
 const SETTLE_MS = 80; // a dragged window tells the guest its size once, at rest
 /** Those that draw without graphics hardware: Chromium's, Mesa's, Windows'. */
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|basic render/i;
@@ -48,6 +49,7 @@ export class ConsoleElement extends HTMLElement {
     terminal.loadAddon(new WebLinksAddon(openLink));
     terminal.open(this);
     this.#useWebgl();
+    this.#blink();
     terminal.textarea?.setAttribute("aria-label", "Linux console");
     terminal.attachCustomKeyEventHandler((event) => this.#key(event));
     terminal.onData((data) => this.#send(this.#withControl(data)));
@@ -68,6 +70,20 @@ export class ConsoleElement extends HTMLElement {
       terminal.options.screenReaderMode = settings.screenReader;
       this.fit();
     });
+  }
+
+  /** The cursor of a terminal that is drawn by the DOM (style/console.css): seen again whenever it moves. */
+  #blink() {
+    const { terminal } = this;
+    let timer = 0;
+    const seen = () => {
+      clearInterval(timer);
+      this.toggleAttribute("data-dark", false);
+      timer = terminal.textarea === document.activeElement ? window.setInterval(() => this.toggleAttribute("data-dark"), BLINK_MS) : 0;
+    };
+    terminal.textarea?.addEventListener("focus", seen);
+    terminal.textarea?.addEventListener("blur", () => setTimeout(seen)); // by then another has the focus
+    terminal.onCursorMove(seen);
   }
 
   /** Makes the terminal as large as its place, which tells the guest. */

@@ -59,6 +59,21 @@ export function arrives(search) {
 }
 
 /**
+ * What the page begins with, for the supervisor's address.
+ * @param {string} search location.search
+ * @returns {string} "arrive", "image=NAME" of the one that may be booted ("": the default), or "" where neither is known
+ */
+export function beginning(search) {
+  if (arrives(search)) return "arrive";
+  try {
+    const { kernel, image } = parseOptions(search).machine;
+    return kernel ? "" : String(new URLSearchParams({ image: String(image ?? "") }));
+  } catch {
+    return ""; // the page says what is wrong
+  }
+}
+
+/**
  * A Python call as text, e.g. `Machine.boot(image="debian", harts=2)`.
  *
  * @param {string} name

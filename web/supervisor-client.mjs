@@ -41,10 +41,10 @@ export class Supervisor extends EventTarget {
   #typed = [];
   #up = false;
 
-  /** @param {boolean} arrives the visit begins with the machine that slept last: it may wake before Python is up */
-  constructor(arrives) {
+  /** @param {string} beginning what the page begins with (options.mjs): what sleeps here may wake before Python is up */
+  constructor(beginning) {
     super();
-    this.#worker = new Worker(new URL(`supervisor.mjs${arrives ? "?arrive" : ""}`, import.meta.url), { type: "module", name: "supervisor" });
+    this.#worker = new Worker(new URL(`supervisor.mjs?${beginning}`, import.meta.url), { type: "module", name: "supervisor" });
     /** @type {Promise<any>} the "ready" message, once Python is up */
     this.ready = new Promise((resolve, reject) => {
       this.addEventListener("ready", (event) => resolve(/** @type {CustomEvent} */ (event).detail), { once: true });

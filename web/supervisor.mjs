@@ -260,6 +260,12 @@ async function guestFirst(early) {
   }
 }
 
+/** What a boot's translator may have ahead, while Python comes. @param {string | null} image null: the default one */
+async function lookAhead(image) {
+  const name = image ?? (await (await readStatic("images/index.json"))?.json())?.default;
+  if (name) await translations.look(String(name));
+}
+
 /** Until Python is up. @param {MessageEvent} event */
 self.onmessage = ({ data }) => {
   if (data.type === "handed") handed(data);
@@ -272,7 +278,9 @@ async function start() {
   host.store.start();
   loadCpu().catch(() => {}); // who makes a machine hears of it
   startSpare(SPARE_HARTS);
-  if (location.search === "?arrive") woken = wakeMeanwhile();
+  const beginning = new URLSearchParams(location.search);
+  if (beginning.has("arrive")) woken = wakeMeanwhile();
+  else if (beginning.has("image")) void lookAhead(beginning.get("image") || null).catch(() => {}); // a boot does without
   const ahead = () => (likeNode ? need("python.heap", "Python’s snapshot") : Promise.resolve(null));
   const keeps = import("./snapshot-store.mjs");
   const early = keeps.then(({ browserStore }) => browserStore.empty()).then((empty) => (empty ? ahead() : undefined));

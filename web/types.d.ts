@@ -34,6 +34,7 @@ declare module "@xterm/xterm" {
     attachCustomKeyEventHandler(handler: (event: KeyboardEvent) => boolean): void;
     onData(handler: (data: string) => void): void;
     onBinary(handler: (data: string) => void): void;
+    onCursorMove(handler: () => void): void;
     onResize(handler: (size: { cols: number; rows: number }) => void): void;
   }
 }

@@ -91,6 +91,23 @@ def test_a_second_visit_fetches_nothing_that_it_has(new_tab: Callable[..., Tab])
     second.page.close()
 
 
+def test_what_a_machine_boots_is_not_written_down(tab: Tab) -> None:
+    """By the browser, where the server is on this computer: it takes longer than the file."""
+    tab.open("?boot=no")
+    fetched = tab.python(
+        """
+from hartwell import platform
+from js import performance
+for _ in range(2):
+    await platform.current().fetch("images/shell/initrd")
+[int(entry.transferSize) for entry in performance.getEntriesByType("resource") if entry.name.endswith("/initrd")]
+"""
+    )
+    size = (paths.STATIC / "images" / "shell" / "initrd").stat().st_size
+    assert len(fetched) == 2
+    assert min(fetched) > size
+
+
 def test_a_damaged_snapshot_is_replaced(tab: Tab) -> None:
     tab.open("?boot=no")
     wait_for_snapshot(tab)
@@ -219,6 +236,25 @@ def test_panels_open_and_close_by_keyboard_and_mouse(tab: Tab) -> None:
         assert tab.page.evaluate("document.activeElement === window.hartwell.terminal.textarea")
     strip.get_by_role("button", name="Tasks").click()
     assert not tab.page.get_by_role("region", name="Tasks").is_visible()
+
+
+def test_the_cursor_blinks_without_an_animation(tab: Tab) -> None:
+    """Which would have all of the page drawn sixty times a second, for as long as it is open."""
+    tab.open("?boot=no")
+    tab.page.evaluate("window.hartwell.terminal.focus()")
+    seen = "getComputedStyle(document.querySelector('.xterm-cursor')).backgroundColor !== 'rgba(0, 0, 0, 0)'"
+    for shown in (seen, f"!({seen})", seen):
+        tab.page.wait_for_function(shown)
+    assert tab.page.evaluate("document.getAnimations().length") == 0
+    tab.page.wait_for_function("document.querySelector('hw-console[data-dark]')")
+    tab.page.evaluate("window.hartwell.terminal.blur()")  # one that stands still is seen
+    tab.page.wait_for_function("!document.querySelector('hw-console[data-dark]')")
+    assert not tab.page.evaluate(
+        """() => new Promise(resolve => {
+            new MutationObserver(() => resolve(true)).observe(document.querySelector("hw-console"), { attributes: true });
+            setTimeout(resolve, 1500, false);
+        })"""
+    )
 
 
 def test_not_isolated_page_says_so(plain_server: str, new_tab: Callable[..., Tab]) -> None:
