@@ -7,13 +7,19 @@
  * hart_run is left for good, or {type: "failed", message} when it trapped.
  * Pausing and waiting for interrupts happen inside hart_run, so a hart at work
  * reads no messages; the machine's memory is how it is reached.
+ *
+ * Before all that it may get {type: "warm", module}: translations made ahead, for a machine
+ * that may come.
  */
 
 import { instantiate } from "./instance.mjs";
 import { listen, post } from "./port.mjs";
+import { warm } from "./warm.mjs";
 
 /** The module of translations made ahead, if there is one. @type {WebAssembly.Module | undefined} */
 let ahead;
+
+let wanted = false; // by a machine
 
 /** @type {() => void} */
 let run = () => {
@@ -33,7 +39,10 @@ async function prepare({ module, memory, place, hart, budget, again }) {
 
 listen(async (message) => {
   try {
-    if (message.type === "prepare") {
+    if (message.type === "warm") {
+      await warm(message.module, () => !wanted);
+    } else if (message.type === "prepare") {
+      wanted = true;
       await prepare(message);
       post({ type: "prepared" });
     } else if (message.type === "run") {

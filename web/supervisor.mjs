@@ -263,7 +263,10 @@ async function guestFirst(early) {
 /** What a boot's translator may have ahead, while Python comes. @param {string | null} image null: the default one */
 async function lookAhead(image) {
   const name = image ?? (await (await readStatic("images/index.json"))?.json())?.default;
-  if (name) await translations.look(String(name));
+  if (!name) return;
+  await translations.look(String(name));
+  const found = translations.at(String(name));
+  if (found) spare[0]?.postMessage({ type: "warm", module: found.module });
 }
 
 /** Until Python is up. @param {MessageEvent} event */

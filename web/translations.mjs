@@ -63,11 +63,16 @@ export class Translations {
   /**
    * A machine of an image may be booted soon: what a first boot takes is looked for.
    * @param {string} image
-   * @returns {Promise<boolean>} whether all of them are there
+   * @returns {Promise<boolean>} whether all of them are there; see at()
    */
   look(image) {
     const known = this.#of(image);
     return (known.look ??= this.#find(image, [{ read: this.cached, which: ALL }, { read: this.read, which: FIRST }]));
+  }
+
+  /** @param {string} image @returns {Ahead | null} what is there */
+  at(image) {
+    return this.#of(image).found;
   }
 
   /**

@@ -98,6 +98,29 @@ def test_a_first_boot_takes_those_that_are_hot_first(new_tab: Callable[..., Tab]
     assert counted["ahead_refused"] == counted["refused"] == 0
 
 
+def test_the_engine_compiles_them_before_a_machine_calls_them(new_tab: Callable[..., Tab], address: str) -> None:
+    """All that are there, unless a machine comes; what is none of them is left alone."""
+    few = json.loads((preboot.FOLDER / "index.json").read_text())["translations"]["shell"]["first"]["file"]
+    tab = new_tab(address)
+    tab.open("?boot=no")
+    called = tab.page.evaluate(
+        """async (few) => {
+            const { warm } = await import(new URL("warm.mjs", document.baseURI).href);
+            const compile = (name) => WebAssembly.compileStreaming(fetch(new URL(`/static/${name}`, location.href)));
+            const module = await compile(`snapshots/${few}`);
+            let asked = 0;
+            const nothing = await WebAssembly.compile(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]));
+            return [
+                await warm(module, () => true), await warm(module, () => ++asked < 3),
+                await warm(nothing, () => true), await warm(await compile("cpu.wasm"), () => true),
+            ];
+        }""",
+        few,
+    )
+    assert called == [min(regions("first"), 500), 32, 0, 0]
+    assert tab.errors == []
+
+
 def test_a_machine_that_wakes_takes_them(new_tab: Callable[..., Tab], address: str) -> None:
     tab = new_tab(address)
     held = Held(tab)
