@@ -330,9 +330,9 @@ async def test_the_end_of_the_machine_is_heard_of(guest: Guest, device: VsockDev
     device.ended()
     for work, error in zip(waiting, (ConnectionResetError, ConnectionResetError, MachineStopped), strict=True):
         with pytest.raises(error):
-            await asyncio.wait_for(work, 5)
+            await asyncio.wait_for(work, 120)
     with pytest.raises(MachineStopped, match="port 79"):
-        await asyncio.wait_for(device.connect(79), 5)
+        await asyncio.wait_for(device.connect(79), 120)
     device.began()
     connecting = asyncio.ensure_future(device.connect(80))
     await turns()
@@ -343,10 +343,10 @@ async def test_the_end_of_the_machine_is_heard_of(guest: Guest, device: VsockDev
 async def test_a_machine_that_ended_is_not_asked() -> None:
     async with bare("loop: j loop") as (machine, _):
         with pytest.raises(MachineStopped, match="vsock port 5"):
-            await asyncio.wait_for(machine.vsock.connect(5), 5)
+            await asyncio.wait_for(machine.vsock.connect(5), 120)
         await machine.close()
         with pytest.raises(MachineStopped, match="stopped"):
-            await asyncio.wait_for(machine.http(8000), 5)
+            await asyncio.wait_for(machine.http(8000), 120)
 
 
 def test_ports_to_listen_on(device: VsockDevice) -> None:

@@ -162,7 +162,7 @@ def test_window_hartwell(tab: Tab) -> None:
 def test_a_terminal_that_cannot_be_read_is_asked_again(new_tab: Callable[..., Tab]) -> None:
     """A save goes without what it shows then; the next one has it."""
     tab = new_tab()
-    ask = "import asyncio; from hartwell import platform\nawait asyncio.wait_for(platform.current().terminal(), 20)"
+    ask = "import asyncio; from hartwell import platform\nawait asyncio.wait_for(platform.current().terminal(), 240)"
     tab.open("?boot=no")
     assert tab.python(ask)[0] == 0
     tab.page.evaluate(

@@ -20,7 +20,7 @@ IMPORT = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["']([\w./@:-]+)["']""")
 
 
 def get(server: Server, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=240)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
