@@ -86,8 +86,10 @@ uint32_t emit_next(struct Emit *e, const struct JitBlock *b)
         return 1;
     if (e->k + 1 < before_end(b) && emit_zero_extension(e, n))
         return 2;
+    keep_index(e, n, false);
     if (!emit_rotation(e, n))
         emit_insn(e, n);
+    keep_index(e, n, true);
     return 1;
 }
 
@@ -98,6 +100,7 @@ void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uin
     e->valid = b->live_in;
     e->sought = e->frames_sought[b - e->r->blocks];
     later_begin(e, fp_known == FP_EASY);
+    memset(e->index_made, 0, sizeof e->index_made);
     for (e->turn = 0;; e->turn++) {
         for (e->k = 0; e->k < last;) {
             const struct JitInsn *n = &e->r->insns[b->first + e->k];
@@ -141,6 +144,8 @@ static void emit_turns(struct Emit *e, const struct JitBlock *b, bool ahead)
         close(e);
         e->turn = b->turns - 1u;
     } else {
+        if (e->strip.possible)
+            emit_strip(e, b);
         emit_insns(e, b, FP_UNKNOWN, b->turns);
     }
     emit_end(e, b);
@@ -152,9 +157,9 @@ static void emit_block(struct Emit *e, const struct JitBlock *b)
     if (b->itself)
         settle(e);
     bool ahead = plan_turns(e, b);
-    e->strip.possible = false;
-    if (ahead)
-        plan_strip(e, b);
+    e->pacing = false;
+    plan_strip(e, b);
+    e->strip.possible &= ahead || (e->strip.counted && (e->paced_count || e->far_count));
     if (!b->itself) {
         emit_turns(e, b, ahead);
         return;
@@ -236,6 +241,7 @@ static void name_locals(struct Emit *e, uint32_t *xs, uint32_t *fs)
     e->strip_local = next + e->page_count;
     e->wide_shift = e->strip_local + STRIP_LOCALS - 1;
     e->wide_limit = e->wide_shift - 1;
+    e->index_local = e->strip_local + 1 + GROUP_HOSTS;
     e->later_local = next + 3 * e->page_count + (e->page_count + e->loop_count ? STRIP_LOCALS : 0);
 }
 

@@ -84,12 +84,32 @@ struct Later {
     uint8_t kept[2][LATER_KEPT], kept_count[2]; /* of x and f registers, what it found in them is in locals */
 };
 
+/* An access of a table whose index the block makes: by which step, and by how much it is shifted. */
+#define INDEXES 4
+struct Index {
+    uint16_t made; /* + 1; 0: not such a one */
+    uint8_t shift, base;
+};
+
 /* What a loop's strip is counted by (jit/strip.c): while `relation` holds
  * between x + x_by and y + y_by, which come closer by so much a turn. */
 struct Strip {
     bool possible, counted;
+    bool kept;        /* without what jit/pace.c looks up, too */
+    bool words;       /* additions of words move them */
     uint8_t x, y, relation;
+    uint8_t step;     /* a register that is added to x or y in each turn, in place of `closer`, which has its sign; 0: none */
+    bool x_stepped, y_stepped; /* once before the branch */
     int32_t x_by, y_by, closer;
+};
+/* An access of a strip's turn at base + (index << shift) + offset, the index
+ * being what the turns are counted by (jit/pace.c). */
+#define PACED 4
+struct Paced {
+    uint16_t k; /* instruction of the block */
+    uint8_t base, shift, host, bytes;
+    bool store, stepped;
+    int32_t by, offset; /* of the index, of the address */
 };
 /* How a group's addresses go on from one of its bodies to the next: in which
  * group's page, by how much, and from where up to where from its value, with
@@ -99,7 +119,14 @@ struct Stream {
     int32_t by, low, high;
 };
 
-#define STRIP_LOCALS (3 + GROUP_HOSTS)
+/* A register that a strip's turn moves by more than a page is kept for (jit/pace.c). */
+#define FAR 3
+struct Far {
+    uint8_t value;
+    bool store;
+    int32_t by, low, high; /* in a turn; what is accessed, from the register up to */
+};
+#define STRIP_LOCALS (7 + GROUP_HOSTS + INDEXES + FAR)
 
 /* What a strip moves by wide accesses (jit/wide.c). */
 enum { WIDE_COPY, WIDE_MERGE, WIDE_FILL };
@@ -157,6 +184,10 @@ struct Emit {
     uint32_t group_count;
     uint8_t group_of[REGION_INSNS]; /* of the block's instructions, turn by turn; GROUPS: none */
     int32_t offset_of[REGION_INSNS]; /* of an access from its group's value */
+    struct Index index_of[REGION_INSNS];
+    uint8_t index_slot[REGION_INSNS];  /* + 1; which local a step's result is kept in, as an index */
+    uint16_t index_made[INDEXES];      /* + 1: the step whose result that is where code is emitted now */
+    uint32_t index_local;
     struct Page pages[PAGES];
     uint32_t page_count;
     uint8_t loop_at[LOOPS], loop_ready[LOOPS]; /* loops that may look ahead: first block, local that says whether it can */
@@ -168,6 +199,11 @@ struct Emit {
     bool framed, frame_store, sought;   /* the last: where code is emitted now */
     int32_t frame_low, frame_high;      /* what is looked for, from the entry's sp */
     struct Strip strip;
+    struct Paced paced[PACED];
+    uint32_t paced_count;
+    struct Far far[FAR];
+    uint32_t far_count;
+    bool pacing; /* code of a strip is being emitted */
     struct Stream streams[GROUPS];
     uint32_t strip_local; /* where its fuel ends, and what makes host addresses, a group each */
     uint32_t wide_shift;  /* local: bytes that merged words are shifted by */
@@ -248,6 +284,23 @@ void emit_between(struct Emit *e, const struct JitBlock *b); /* two turns of an 
 void plan_strip(struct Emit *e, const struct JitBlock *b); /* behind plan_turns() */
 void emit_strip(struct Emit *e, const struct JitBlock *b); /* inside of look_ahead()'s blocks, where the next turn begins */
 
+void at_most(struct Emit *e, uint32_t local); /* it is the i32 on the stack if that is less */
+void divide(struct Emit *e, uint32_t by);
+void push_step(struct Emit *e); /* i32: by how much what its turns are counted by moves in one */
+
+/* jit/pace.c */
+void plan_paced(struct Emit *e, const struct JitBlock *b); /* of a strip whose turns are counted */
+/* At the strip's head: the accesses' host addresses; no more than the local `most` says are the steps
+ * for which they stay in their pages; out of the innermost block if they can't be done. */
+void look_up_paced(struct Emit *e, uint32_t most);
+void note_far(struct Emit *e, uint32_t k, int32_t by); /* an access of a strip, whose group's value moves so in a turn */
+/* Around them: out of the innermost block if no pages in a row were found of late; now some were. */
+void begin_far(struct Emit *e);
+void end_far(struct Emit *e);
+void look_up_far(struct Emit *e, uint32_t turns); /* as look_up_paced(): L_PLACE is no more than how often the turns stay in such memory */
+bool placed(const struct Emit *e); /* push_paced() would do so */
+bool push_paced(struct Emit *e, const struct JitInsn *n); /* the host address for the instruction's access, if it is such a one */
+
 /* jit/wide.c */
 void plan_wide(struct Emit *e, const struct JitBlock *b); /* of a strip whose turns are counted */
 void check_wide(struct Emit *e); /* at its head: out of the innermost block if it can't be done */
@@ -255,6 +308,7 @@ void emit_wide(struct Emit *e, const struct JitBlock *b); /* a body of it */
 
 /* jit/end.c */
 void emit_again(struct Emit *e, const struct JitBlock *b); /* back to the loop's head */
+void emit_last(struct Emit *e, const struct JitBlock *b);  /* back or out of the loop, by the branch at its end */
 void emit_end(struct Emit *e, const struct JitBlock *b);
 /* Out of the loop by edge k, if the branch n says so, after so many instructions of it. */
 void emit_way_out(struct Emit *e, const struct JitBlock *b, const struct JitInsn *n, uint32_t k, bool out_if, uint32_t done);
@@ -317,6 +371,8 @@ bool plan_turns(struct Emit *e, const struct JitBlock *b); /* is there anything 
 void begin_turns(struct Emit *e);
 void look_ahead(struct Emit *e);
 void end_ahead(struct Emit *e);
+/* An index that an access is looked up by stays 32 bits wide in a local of its own: to be called around the step that makes it. */
+void keep_index(struct Emit *e, const struct JitInsn *n, bool behind);
 /* Pushes the host address for an access; its distance from that is the result. */
 uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_t bytes);
 

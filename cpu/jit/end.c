@@ -59,6 +59,12 @@ static void emit_branch(struct Emit *e, const struct JitBlock *b)
     emit_edge(e, b, 1);
 }
 
+void emit_last(struct Emit *e, const struct JitBlock *b)
+{
+    emit_condition(e, &e->r->insns[b->first + b->count - 1]);
+    emit_branch(e, b);
+}
+
 /* Where jalr leads. */
 static void push_target(struct Emit *e, const struct JitInsn *n)
 {

@@ -219,6 +219,47 @@ void end_ahead(struct Emit *e)
     try_again(e);
     close(e);
     memset(e->group_of, GROUPS, (size_t)e->block->count * e->block->turns);
+    memset(e->index_slot, 0, (size_t)e->block->count * e->block->turns);
+}
+
+void keep_index(struct Emit *e, const struct JitInsn *n, bool behind)
+{
+    uint32_t slot = e->index_slot[step(e)];
+    if (!slot || behind != (n->kind == KIND_LOAD))
+        return;
+    push_x(e, behind ? n->i.rd : n->i.rs1);
+    op(e, W_I32_WRAP);
+    if (!behind) {
+        push32(e, (uint32_t)n->i.imm);
+        op(e, W_I32_AND);
+    }
+    set(e, e->index_local + slot - 1);
+    e->index_made[slot - 1] = (uint16_t)(step(e) + 1);
+}
+
+/* The access's host address by the index alone, if that was kept: what it is shifted by, and where the
+ * table is, the engine adds at once. */
+static bool push_index(struct Emit *e, const struct Group *g)
+{
+    const struct Index *index = &e->index_of[step(e)];
+    uint32_t slot = index->made ? e->index_slot[index->made - 1] : 0;
+    if (!slot || e->index_made[slot - 1] != index->made)
+        return false;
+    get(e, e->index_local + slot - 1);
+    if (index->shift) {
+        push32(e, index->shift);
+        op(e, W_I32_SHL);
+    }
+    push_x(e, index->base);
+    op(e, W_I32_WRAP);
+    get(e, g->host);
+    op(e, W_I32_ADD);
+    if (e->offset_of[step(e)]) {
+        push32(e, (uint32_t)e->offset_of[step(e)]);
+        op(e, W_I32_ADD);
+    }
+    op(e, W_I32_ADD);
+    return true;
 }
 
 uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_t bytes)
@@ -229,6 +270,8 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
         get(e, L_FRAME);
         return (uint32_t)(e->offset_of[step(e)] - g->low + g->behind) - RAM_OFFSET;
     }
+    if (e->pacing && push_paced(e, n))
+        return 0;
     if (!g || (!g->host && !g->page) || (g->indexed && !g->ahead)) {
         push_sum(e, n->i.rs1, n->i.imm);
         emit_lookup(e, store, bytes - 1);
@@ -236,6 +279,8 @@ uint32_t push_place(struct Emit *e, const struct JitInsn *n, bool store, uint32_
         return 0;
     }
     if (g->indexed) {
+        if (push_index(e, g))
+            return 0;
         push_sum(e, n->i.rs1, n->i.imm);
         op(e, W_I32_WRAP);
         get(e, g->host);

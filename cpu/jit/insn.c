@@ -126,6 +126,30 @@ static bool emit_word_shift(struct Emit *e, const struct Insn *i)
     return true;
 }
 
+/* Logic of two words, as words: what is looked up or added by it is 32 bits wide,
+ * too. In loops of one block, whose registers few exits have to find. */
+static bool emit_word_logic(struct Emit *e, const struct JitInsn *n)
+{
+    uint32_t rs2 = (uint32_t)n->i.imm & 31, code;
+    switch (n->i.op) {
+    case OP_xor: case OP_c_xor: code = 0x73; break;
+    case OP_or: case OP_c_or: code = W_I32_OR; break;
+    case OP_and: case OP_c_and: code = W_I32_AND; break;
+    default: return false;
+    }
+    uint32_t words = e->block->itself ? region_words(e->r, e->block, e->k) : 0;
+    if (!n->i.rs1 || !rs2 || !(words >> n->i.rs1 & 1) || !(words >> rs2 & 1))
+        return false;
+    push_x(e, n->i.rs1);
+    op(e, W_I32_WRAP);
+    push_x(e, rs2);
+    op(e, W_I32_WRAP);
+    op(e, code);
+    op(e, W_I64_EXTEND_S);
+    set_x(e, n->i.rd);
+    return true;
+}
+
 /* By a helper, as far as nothing but the value changes; else the interpreter. */
 static void emit_csr(struct Emit *e, const struct JitInsn *n)
 {
@@ -180,7 +204,7 @@ void emit_insn(struct Emit *e, const struct JitInsn *n)
             set_x(e, n->i.rd);
             break;
         }
-        if (!emit_word_shift(e, &n->i))
+        if (!emit_word_shift(e, &n->i) && !emit_word_logic(e, n))
             emit_assignment(e, &n->i);
         break;
     case KIND_LOAD:

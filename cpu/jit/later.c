@@ -80,7 +80,7 @@ static uint32_t ways_out(const struct Emit *e, const struct JitInsn *n)
     if (n->kind != KIND_LOAD && n->kind != KIND_FLOAD)
         return 0;
     uint32_t g = e->group_of[step(e)];
-    return g != GROUPS && e->groups[g].ahead ? 0 : 2;
+    return (g != GROUPS && e->groups[g].ahead) || placed(e) ? 0 : 2;
 }
 
 static void add_to_sum(struct Emit *e, uint32_t f)

@@ -37,7 +37,7 @@ static bool makes_word(const struct JitInsn *n, uint32_t words)
     }
 }
 
-static uint32_t words_before(const struct Region *r, const struct JitBlock *b, uint32_t k)
+uint32_t region_words(const struct Region *r, const struct JitBlock *b, uint32_t k)
 {
     uint32_t words = b->words;
     for (uint32_t n = 0; n < k; n++) {
@@ -50,7 +50,7 @@ static uint32_t words_before(const struct Region *r, const struct JitBlock *b, u
 
 bool region_holds_word(const struct Region *r, const struct JitBlock *b, uint32_t k, uint32_t x)
 {
-    return x == 0 || words_before(r, b, k) >> x & 1;
+    return x == 0 || region_words(r, b, k) >> x & 1;
 }
 
 /* What holds on all ways here; a call leaves nothing. */
@@ -62,12 +62,12 @@ void region_find_words(struct Region *r)
         changed = false;
         for (uint32_t from = 0; from < r->order_count; from++) {
             const struct JitBlock *b = &r->blocks[r->by_order[from]];
-            uint32_t out = b->end == END_CALL || b->end == END_CALL_INDIRECT ? 0 : words_before(r, b, b->count);
+            uint32_t out = b->end == END_CALL || b->end == END_CALL_INDIRECT ? 0 : region_words(r, b, b->count);
             for (uint32_t k = 0; k < edge_count(r, b); k++) {
                 if (edge_to(r, b, k) == NO_BLOCK)
                     continue;
                 struct JitBlock *to = &r->blocks[edge_to(r, b, k)];
-                uint32_t words = to->words & (b->end == END_AGAIN && k == 0 ? words_before(r, b, b->middle) : out);
+                uint32_t words = to->words & (b->end == END_AGAIN && k == 0 ? region_words(r, b, b->middle) : out);
                 if (words != to->words) {
                     to->words = words;
                     changed = true;

@@ -23,6 +23,7 @@ struct Value {
     uint16_t of; /* as Group.value; NUMBER: 0 */
     bool loaded; /* from memory, in this loop: it may lead anywhere */
     int32_t offset, range;
+    struct Index index; /* what made the number that was added */
 };
 #define NUMBER 0xffff
 
@@ -53,6 +54,14 @@ static void join_group(struct Emit *e, const struct Value *v, const struct JitIn
     e->group_of[k] = (uint8_t)e->group_count++;
 }
 
+/* The index of the access is to be kept by the step that makes it. */
+static void note_index(struct Emit *e, const struct Value *v, uint32_t k, uint32_t *indexes)
+{
+    e->index_of[k] = v->index;
+    if (v->index.made && !e->index_slot[v->index.made - 1])
+        e->index_slot[v->index.made - 1] = (uint8_t)(*indexes)++ % INDEXES + 1;
+}
+
 /* Can the block look up what lies around the value when it begins, and keep it from turn to turn? */
 static bool may_look_ahead(const struct JitBlock *b, uint32_t value)
 {
@@ -69,26 +78,33 @@ static bool has_fp(const struct Emit *e, const struct JitBlock *b)
 }
 
 /* An index into a table, as bytes and masks are, its multiples, and their sum with where the table is. */
-static bool follow_index(const struct Emit *e, const struct JitBlock *b, const struct Value *value, const struct JitInsn *n, struct Value *made)
+static bool follow_index(const struct Emit *e, const struct JitBlock *b, const struct Value *value, const struct JitInsn *n, uint32_t k, struct Value *made)
 {
-    const struct Value *left = &value[n->i.rs1 & 31], *right = &value[n->i.imm & 31];
+    uint32_t base = n->i.rs1 & 31;
+    const struct Value *left = &value[base], *right = &value[n->i.imm & 31];
+    struct Index index = {.made = (uint16_t)(k + 1)};
     switch (n->i.op) {
     case OP_lbu:
-        *made = (struct Value){NUMBER, false, 0, 255};
+        *made = (struct Value){NUMBER, false, 0, 255, index};
         return true;
     case OP_andi: case OP_c_andi:
-        *made = (struct Value){NUMBER, false, 0, n->i.imm};
+        *made = (struct Value){NUMBER, false, 0, n->i.imm, index};
         return n->i.imm > 0;
     case OP_slli: case OP_c_slli:
-        *made = (struct Value){NUMBER, false, 0, left->range << (n->i.imm & 31)};
+        *made = (struct Value){NUMBER, false, 0, left->range << (n->i.imm & 31), left->index};
+        made->index.shift += (uint8_t)(n->i.imm & 31);
         return left->of == NUMBER && left->offset == 0 && n->i.imm < 12 && made->range < INDEXED_SPAN;
     case OP_add: case OP_c_add:
         if (left->of == NUMBER) {
             const struct Value *swapped = left;
             left = right;
             right = swapped;
+            base = n->i.imm & 31;
         }
-        *made = (struct Value){left->of, left->loaded, left->offset, right->range};
+        *made = (struct Value){left->of, left->loaded, left->offset, right->range, right->index};
+        made->index.base = (uint8_t)base;
+        if (b->writes >> base & 1)
+            made->index.made = 0;
         return may_look_ahead(b, left->of) && !has_fp(e, b) && left->range == 0 && right->of == NUMBER && right->offset == 0;
     default:
         return false;
@@ -101,7 +117,7 @@ static void follow(const struct Emit *e, const struct JitBlock *b, struct Value 
     bool loaded = n->kind == KIND_LOAD;
     for (uint32_t reads = (uint32_t)n->reads; reads; reads &= reads - 1)
         loaded |= value[__builtin_ctz(reads)].loaded;
-    struct Value made = {(uint16_t)(VALUES_MADE + k), loaded, 0, 0}, moved;
+    struct Value made = {.of = (uint16_t)(VALUES_MADE + k), .loaded = loaded}, moved;
     int32_t by;
     uint32_t from = moved_from(n, &by);
     if (from) {
@@ -109,7 +125,7 @@ static void follow(const struct Emit *e, const struct JitBlock *b, struct Value 
         moved.offset += by;
         if (moved.offset > -FARTHEST && moved.offset < FARTHEST)
             made = moved;
-    } else if (follow_index(e, b, value, n, &moved)) {
+    } else if (follow_index(e, b, value, n, k, &moved)) {
         made = moved;
     }
     for (uint32_t writes = (uint32_t)n->writes; writes; writes &= writes - 1)
@@ -121,17 +137,22 @@ static void find_groups(struct Emit *e, const struct JitBlock *b)
     struct Value value[32];
     uint32_t since = 0; /* groups before this one take no more */
     for (uint32_t r = 0; r < 32; r++)
-        value[r] = (struct Value){(uint16_t)r, b->tight && b->loaded >> r & 1, 0, 0};
-    memset(e->group_of, GROUPS, (size_t)b->count * b->turns);
+        value[r] = (struct Value){.of = (uint16_t)r, .loaded = b->tight && b->loaded >> r & 1};
+    uint32_t steps = (uint32_t)b->count * b->turns, indexes = 0;
+    memset(e->group_of, GROUPS, steps);
+    memset(e->index_slot, 0, steps);
     e->group_count = 0;
-    for (uint32_t k = 0; k < (uint32_t)b->count * b->turns; k++) {
+    for (uint32_t k = 0; k < steps; k++) {
         const struct JitInsn *n = &e->r->insns[b->first + k % b->count];
+        e->index_of[k].made = 0;
         if (n->kind == KIND_CSR) /* may change which tables are looked at */
             since = e->group_count;
         if (plain(n) && n->i.rs1) {
             const struct Value *v = &value[n->i.rs1];
             if (v->of != NUMBER)
                 join_group(e, v, n, k, since, v->range ? INDEXED_SPAN : b->tight ? PAGE_SPAN : GROUP_SPAN);
+            if (v->of != NUMBER && v->range)
+                note_index(e, v, k, &indexes);
         }
         follow(e, b, value, n, k);
     }

@@ -115,7 +115,8 @@ void region_flow(struct Region *r);
 /* Registers of the exits in block b: what may be dirty before instruction k of it. */
 RegSet region_dirty(const struct Region *r, const struct JitBlock *b, uint32_t k);
 
-/* jit/narrow.c: does register x hold a word extended by its sign before instruction k of the block? */
+/* jit/narrow.c: which x registers hold a word extended by its sign before instruction k of the block?  Does x? */
+uint32_t region_words(const struct Region *r, const struct JitBlock *b, uint32_t k);
 bool region_holds_word(const struct Region *r, const struct JitBlock *b, uint32_t k, uint32_t x);
 void region_find_words(struct Region *r);
 

@@ -21,24 +21,51 @@
 /* What a register holds, if that is one as the block found it and a constant. */
 struct Motion {
     uint8_t of; /* 32: something else */
+    uint8_t step, steps; /* so often this register was added, which nothing in the block writes */
+    bool word;           /* sums are words: true as long as none overflows */
     int32_t by;
 };
 
 static void still(struct Motion *m)
 {
     for (uint32_t k = 0; k < 32; k++)
-        m[k] = (struct Motion){(uint8_t)k, 0};
+        m[k] = (struct Motion){.of = (uint8_t)k};
 }
 
-static void move(struct Motion *m, const struct JitInsn *n)
+/* The register that the instruction adds a constant or, as a word, one that nothing in the block writes to. */
+static uint32_t moved_by(const struct JitBlock *b, const struct JitInsn *n, int32_t *by, uint32_t *step, bool *word)
+{
+    uint32_t from = moved_from(n, by), rs2 = (uint32_t)n->i.imm & 31;
+    *step = 0;
+    *word = false;
+    if (from)
+        return from;
+    *word = true;
+    if (n->i.op == OP_addiw || n->i.op == OP_c_addiw) {
+        *by = n->i.imm;
+        return n->i.rs1;
+    }
+    if ((n->i.op != OP_addw && n->i.op != OP_c_addw) || !n->i.rs1 || !rs2)
+        return 0;
+    bool swapped = !(b->writes >> n->i.rs1 & 1);
+    *step = swapped ? n->i.rs1 : rs2;
+    return b->writes >> *step & 1 ? 0 : swapped ? rs2 : n->i.rs1;
+}
+
+static void move(struct Motion *m, const struct JitBlock *b, const struct JitInsn *n)
 {
     int32_t by;
-    uint32_t from = moved_from(n, &by), writes = (uint32_t)n->writes;
+    uint32_t step, writes = (uint32_t)n->writes;
+    bool word;
     if (!writes)
         return;
-    struct Motion to = {32, 0};
-    if (from && m[from].of != 32 && m[from].by > -(1 << 20) && m[from].by < 1 << 20)
-        to = (struct Motion){m[from].of, m[from].by + by};
+    uint32_t from = moved_by(b, n, &by, &step, &word);
+    struct Motion to = {.of = 32}, old = m[from];
+    if (from && old.of != 32 && old.by > -(1 << 20) && old.by < 1 << 20 && (!step || !old.steps || old.step == step) && old.steps < 200) {
+        to = (struct Motion){.of = old.of, .step = old.step, .steps = old.steps, .word = old.word || word, .by = old.by + by};
+        if (step)
+            to.step = (uint8_t)step, to.steps++;
+    }
     for (; writes; writes &= writes - 1)
         m[__builtin_ctz(writes)] = to;
 }
@@ -61,14 +88,20 @@ static bool count_turns(struct Strip *s, const struct JitInsn *n, struct Motion 
     }
     if (!taken)
         s->relation = negated[s->relation];
-    int32_t closer = once[x.of].by - once[y.of].by; /* x is on its way up to y, a turn */
-    bool still_one = !once[x.of].by || !once[y.of].by, less = s->relation == W_I64_LT_S || s->relation == W_I64_LT_U;
+    struct Motion a = once[x.of], c = once[y.of];
+    if (a.steps + c.steps > 1 || (a.steps + c.steps && (a.by || c.by)) || x.steps > a.steps || y.steps > c.steps)
+        return false;
+    s->step = a.steps ? a.step : c.steps ? c.step : 0;
+    int32_t closer = s->step ? a.steps - c.steps : a.by - c.by; /* x is on its way up to y, a turn */
+    bool still_one = !(a.by || a.steps) || !(c.by || c.steps);
+    bool less = s->relation == W_I64_LT_S || s->relation == W_I64_LT_U;
     if (s->relation == W_I64_EQ || closer == 0 || closer > 4096 || closer < -4096)
         return false;
-    if (s->relation != W_I64_NE && (!still_one || less != (closer > 0)))
+    s->words = x.word || y.word || a.word || c.word;
+    if (s->relation == W_I64_NE ? s->step || (s->words && !still_one) : !still_one || less != (closer > 0))
         return false;
-    s->x = x.of, s->x_by = x.by;
-    s->y = y.of, s->y_by = y.by;
+    s->x = x.of, s->x_by = x.by, s->x_stepped = x.steps;
+    s->y = y.of, s->y_by = y.by, s->y_stepped = y.steps;
     s->closer = closer;
     return true;
 }
@@ -79,6 +112,8 @@ static bool find_stream(struct Emit *e, uint32_t k, const struct Motion *after)
     const struct Group *g = &e->groups[k];
     struct Motion m = after[g->value];
     if (m.of == 32 || after[m.of].of != m.of || after[m.of].by > 2048 || after[m.of].by < -2048)
+        return false;
+    if (m.word || after[m.of].word)
         return false;
     if (m.of == g->value) {
         e->streams[k] = (struct Stream){(uint8_t)k, m.by, g->low, g->high};
@@ -96,10 +131,11 @@ static bool find_stream(struct Emit *e, uint32_t k, const struct Motion *after)
 
 void plan_strip(struct Emit *e, const struct JitBlock *b)
 {
-    struct Motion after[32], once[32], x = {32, 0}, y = {32, 0};
+    struct Motion after[32], once[32], x = {.of = 32}, y = {.of = 32};
     struct Strip *s = &e->strip;
     *s = (struct Strip){.possible = false};
-    if (!b->itself || (b->end != END_BRANCH && b->end != END_AGAIN))
+    e->paced_count = e->far_count = 0;
+    if (!b->itself || (b->end != END_BRANCH && b->end != END_AGAIN) || (e->turns_fp && b->turns == 1))
         return;
     uint32_t branch = b->end == END_AGAIN ? b->middle : b->count - 1u;
     still(after);
@@ -110,7 +146,7 @@ void plan_strip(struct Emit *e, const struct JitBlock *b)
                 x = after[n->i.rs1 & 31];
                 y = after[n->i.rd & 31];
             }
-            move(after, n);
+            move(after, b, n);
         }
         if (turn == 0)
             memcpy(once, after, sizeof once);
@@ -133,11 +169,20 @@ void plan_strip(struct Emit *e, const struct JitBlock *b)
         if (to->high - to->low > 2048)
             return;
     }
-    s->possible = any;
     bool taken = b->end == END_AGAIN ? !b->out_if : b->next[0] != NO_BLOCK && &e->r->blocks[b->next[0]] == b;
     s->counted = count_turns(s, &e->r->insns[b->first + branch], x, y, once, taken);
     e->wide.possible = false;
-    if (s->possible && s->counted)
+    if (s->counted)
+        plan_paced(e, b);
+    s->words |= e->paced_count > 0;
+    for (uint32_t k = 0; k < (uint32_t)b->count * b->turns && s->counted; k++) {
+        const struct Group *g = e->group_of[k] == GROUPS ? NULL : &e->groups[e->group_of[k]];
+        if (g && !g->ahead && g->value < VALUES_MADE && once[g->value].of == g->value && !once[g->value].word)
+            note_far(e, k, once[g->value].by);
+    }
+    s->kept = any;
+    s->possible = any || e->paced_count || e->far_count;
+    if (any && s->counted && !e->paced_count && !e->far_count && !s->step)
         plan_wide(e, b);
 }
 
@@ -150,19 +195,18 @@ static void push_moved(struct Emit *e, uint32_t x, int32_t by)
     }
 }
 
-/* L_PLACE = the i32 on the stack if that is less. */
-static void at_most(struct Emit *e)
+void at_most(struct Emit *e, uint32_t local)
 {
     tee(e, L_EXIT);
-    get(e, L_PLACE);
+    get(e, local);
     get(e, L_EXIT);
-    get(e, L_PLACE);
+    get(e, local);
     op(e, W_I32_LT_U);
     op(e, W_SELECT);
-    set(e, L_PLACE);
+    set(e, local);
 }
 
-static void divide(struct Emit *e, uint32_t by)
+void divide(struct Emit *e, uint32_t by)
 {
     if (by & (by - 1)) {
         push32(e, by);
@@ -173,16 +217,92 @@ static void divide(struct Emit *e, uint32_t by)
     }
 }
 
+static uint32_t most_of(const struct Emit *e) { return e->strip_local + STRIP_LOCALS - 3; }
+static uint32_t step_of(const struct Emit *e) { return e->strip_local + STRIP_LOCALS - 4; }
+
+void push_step(struct Emit *e)
+{
+    if (e->strip.step)
+        get(e, step_of(e));
+    else
+        push32(e, (uint32_t)(e->strip.closer < 0 ? -e->strip.closer : e->strip.closer));
+}
+
+#define STEPS 4096    /* by as much what is counted may move in a turn */
+#define MARGIN (1 << 20) /* and so far from where words overflow it must be */
+
+/* i64: the counted register and how far it is from that at the branch. */
+static void push_counted(struct Emit *e, uint32_t x, int32_t by, bool stepped)
+{
+    push_moved(e, x, by);
+    if (!stepped)
+        return;
+    push_x(e, e->strip.step);
+    op(e, W_I64_ADD);
+}
+
+static void leave_if_no_word(struct Emit *e, uint32_t local)
+{
+    get(e, local);
+    push64(e, (1ull << 31) - MARGIN);
+    op(e, W_I64_ADD);
+    push64(e, (1ull << 32) - 2 * MARGIN);
+    op(e, W_I64_GT_U);
+    op_u(e, W_BR_IF, 0);
+}
+
+/* Leaves the i64 where it is; out of the innermost block if a word has that far to go
+ * only around the end of its range. */
+static void leave_if_past(struct Emit *e)
+{
+    tee(e, L_D);
+    push64(e, 1ull << 32);
+    op(e, W_I64_GT_U);
+    op_u(e, W_BR_IF, 0);
+    get(e, L_D);
+}
+
+/* The step that is a register's; out of the innermost block if that is not a small one. */
+static void find_step(struct Emit *e)
+{
+    push_x(e, e->strip.step);
+    push64(e, 1);
+    op(e, W_I64_SUB);
+    push64(e, STEPS);
+    op(e, W_I64_GE_U);
+    op_u(e, W_BR_IF, 0);
+    push_x(e, e->strip.step);
+    op(e, W_I32_WRAP);
+    set(e, step_of(e));
+}
+
+/* i64: LEAST times what the unrolled turns move by. */
+static void push_least(struct Emit *e, uint32_t turns)
+{
+    if (e->strip.step) {
+        push_x(e, e->strip.step);
+        push64(e, LEAST * turns);
+        op(e, W_I64_MUL);
+    } else {
+        push64(e, LEAST * (uint32_t)(e->strip.closer < 0 ? -e->strip.closer : e->strip.closer) * turns);
+    }
+}
+
 /* L_PLACE = how often the unrolled turns surely go back; out of the innermost block if that isn't worth it. */
 static void count_ahead(struct Emit *e, uint32_t turns)
 {
     const struct Strip *s = &e->strip;
-    uint32_t step = (uint32_t)(s->closer < 0 ? -s->closer : s->closer) * turns;
     bool up = s->closer > 0;
-    push_moved(e, s->x, s->x_by);
+    if (s->step)
+        find_step(e);
+    push_counted(e, s->x, s->x_by, s->x_stepped);
     set(e, L_VA);
-    push_moved(e, s->y, s->y_by);
+    push_counted(e, s->y, s->y_by, s->y_stepped);
     set(e, L_D);
+    if (s->words) {
+        leave_if_no_word(e, L_VA);
+        leave_if_no_word(e, L_D);
+    }
     if (s->relation != W_I64_NE) {
         get(e, L_VA);
         get(e, L_D);
@@ -193,8 +313,14 @@ static void count_ahead(struct Emit *e, uint32_t turns)
     get(e, up ? L_D : L_VA);
     get(e, up ? L_VA : L_D);
     op(e, W_I64_SUB);
+    if (s->words && s->relation == W_I64_NE)
+        leave_if_past(e);
+    if (e->block->end == END_BRANCH) { /* the last turn need not go back: it asks */
+        s->step ? push_x(e, s->step) : push64(e, (uint32_t)(up ? s->closer : -s->closer));
+        op(e, W_I64_ADD);
+    }
     tee(e, L_D);
-    push64(e, LEAST * step);
+    push_least(e, turns);
     op(e, W_I64_LT_U);
     op_u(e, W_BR_IF, 0);
     get(e, L_D);
@@ -204,8 +330,26 @@ static void count_ahead(struct Emit *e, uint32_t turns)
     op(e, W_I64_LT_U);
     op(e, W_SELECT);
     op(e, W_I32_WRAP);
-    divide(e, step);
-    at_most(e);
+    if (e->paced_count) {
+        set(e, most_of(e));
+        get(e, L_PLACE);
+        push32(e, turns);
+        op(e, W_I32_MUL);
+        push_step(e);
+        op(e, W_I32_MUL);
+        at_most(e, most_of(e));
+        look_up_paced(e, most_of(e));
+        get(e, most_of(e));
+    }
+    if (s->step) {
+        get(e, step_of(e));
+        push32(e, turns);
+        op(e, W_I32_MUL);
+        op(e, W_I32_DIV_U);
+    } else {
+        divide(e, (uint32_t)(s->closer < 0 ? -s->closer : s->closer) * turns);
+    }
+    at_most(e, L_PLACE);
 }
 
 /* L_PLACE is no more than how often the group's stream stays in its page. */
@@ -235,7 +379,7 @@ static void stay_in_page(struct Emit *e, uint32_t k)
     divide(e, (uint32_t)(stream->by < 0 ? -stream->by : stream->by));
     push32(e, 1);
     op(e, W_I32_ADD);
-    at_most(e);
+    at_most(e, L_PLACE);
 }
 
 static uint32_t delta_of(const struct Emit *e, uint32_t k) { return e->strip_local + 1 + e->groups[k].host - L_HOST; }
@@ -314,20 +458,23 @@ static void emit_wide_bodies(struct Emit *e, const struct JitBlock *b, uint32_t 
     close(e);
 }
 
-void emit_strip(struct Emit *e, const struct JitBlock *b)
+static void emit_one(struct Emit *e, const struct JitBlock *b)
 {
-    uint32_t insns = (uint32_t)b->turns * b->count, limit = e->strip_local;
+    uint32_t turns = e->paced_count && b->turns > 4 ? 4 : b->turns, insns = turns * b->count, limit = e->strip_local;
     open(e, W_BLOCK, LABEL_NONE);
+    if (e->far_count)
+        begin_far(e);
     push32(e, LONGEST / insns + 1);
     set(e, L_PLACE);
     if (e->strip.counted)
-        count_ahead(e, b->turns);
+        count_ahead(e, turns);
     for (uint32_t k = 0; k < e->group_count; k++)
         if (e->groups[k].ahead)
             stay_in_page(e, k);
     get(e, L_FUEL);
     divide(e, insns);
-    at_most(e);
+    at_most(e, L_PLACE);
+    look_up_far(e, turns);
     get(e, L_PLACE);
     push32(e, LEAST);
     op(e, W_I32_LT_U);
@@ -341,23 +488,38 @@ void emit_strip(struct Emit *e, const struct JitBlock *b)
     push32(e, 0);
     op(e, W_I32_LT_S);
     op_u(e, W_BR_IF, 0); /* there was none before */
+    if (e->far_count)
+        end_far(e);
     set_hosts(e, true);
     if (e->wide.possible)
         set_wide_limit(e, insns);
     open(e, W_LOOP, LABEL_NONE);
     set_hosts(e, false);
     e->surely_back = e->strip.counted;
-    emit_insns(e, b, e->turns_fp ? FP_EASY : FP_UNKNOWN, b->turns);
+    e->pacing = e->paced_count || e->far_count;
+    emit_insns(e, b, e->turns_fp ? FP_EASY : FP_UNKNOWN, turns);
     if (!e->strip.counted && b->end == END_BRANCH)
         emit_between(e, b);
-    e->surely_back = false;
+    e->surely_back = e->pacing = false;
     if (e->wide.possible) {
         emit_wide_bodies(e, b, insns);
         insns = 0;
     }
     go_on(e, insns, limit);
     close(e);
-    emit_again(e, b);
+    if (e->strip.counted && b->end == END_BRANCH)
+        emit_last(e, b);
+    else
+        emit_again(e, b);
     close(e);
     e->turn = 0;
+}
+
+void emit_strip(struct Emit *e, const struct JitBlock *b)
+{
+    emit_one(e, b);
+    if (!e->far_count || !e->strip.kept)
+        return;
+    e->far_count = 0; /* where its pages are scattered, they are looked up in each turn */
+    emit_one(e, b);
 }

@@ -271,7 +271,8 @@ STRUCTS: dict[str, list[Field]] = {
         ("crossing", "u8", JIT_CROSSINGS),  # by pc: groups of accesses that crossed a page
         ("queue", "u64", JIT_QUEUE),
         ("queue_page", "u32", JIT_QUEUE),
-        ("ahead", "u32"), ("pad", "u32"),  # AHEAD_*: has this instance the module made ahead?
+        ("ahead", "u32"),  # AHEAD_*: has this instance the module made ahead?
+        ("scattered", "u32"),  # strips that found no pages in a row, of late (cpu/jit/pace.c)
     ],
     # --- traces (cpu/inspect/trace.h) ------------------------------------------------
     "HartTrace": [

@@ -37,6 +37,8 @@ SNIPPETS = {
     "call": "addi sp, sp, -16; call leaf; addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",
     "indirect": "la a5, leaf; jalr ra, 0(a5); addi a0, a0, 1; mv ra, t2; ret; leaf: addi a1, a1, 2; ret",
     "table": "again: lbu a2, 0(s0); slli a2, a2, 2; add a2, a2, a1; lw a4, 0(a2); addi s0, s0, 1; bnez a4, again; ret",
+    "sieve": "again: slli a3, a2, 32; srli a3, a3, 32; add a3, a3, s0; sb a0, 0(a3); addw a2, a2, a0; bltu a2, a1, again; ret",
+    "column": "again: ld a0, 0(s0); addi s0, s0, 400; add a2, a2, a0; addi a1, a1, -1; bnez a1, again; ret",
     "rotate": "slliw a2, a1, 7; srliw a3, a1, 25; or a2, a2, a3; ret",
     "index": "slli a1, a0, 32; srli a1, a1, 30; ret",
     "atomic": "amoadd.w a0, a1, (s0); lr.d a2, (s0); sc.d a3, a1, (s0); fence 0xff; ret",
