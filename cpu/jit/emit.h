@@ -65,6 +65,7 @@ struct Group {
 struct Page {
     uint32_t key; /* the group's first | block << 16 */
     uint8_t address, host, room;
+    uint16_t span; /* of the longest group that goes there: for all of them there is room, or for none */
 };
 #define PAGES 12
 #define LOOPS 12

@@ -65,7 +65,7 @@ static void look_up_page(struct Emit *e, const struct Page *p, const struct Grou
         close(e);
     }
     set_page(e, p);
-    push64(e, 4096 - span(g) + 1);
+    push64(e, 4096u - p->span + 1);
     set(e, p->room);
     get(e, L_VA);
     push64(e, 0xfff);

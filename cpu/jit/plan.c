@@ -168,7 +168,7 @@ static uint8_t page_of(struct Emit *e, const struct JitBlock *b, const struct Gr
             return (uint8_t)(k + 1);
     if (!make || e->page_count == PAGES)
         return 0;
-    e->pages[e->page_count].key = key;
+    e->pages[e->page_count] = (struct Page){.key = key};
     return (uint8_t)++e->page_count;
 }
 
@@ -185,6 +185,8 @@ static void plan_block(struct Emit *e, const struct JitBlock *b, bool make)
         g->crosses = g->host && registry_ungrouped(e->r->page[e->r->insns[b->first + g->first % b->count].at >> 12]);
         if (g->ahead || (b->tight && b->roomy && !g->loaded && !g->crosses && !g->indexed))
             g->page = page_of(e, b, g, make);
+        if (g->page && e->pages[g->page - 1].span < g->high - g->low)
+            e->pages[g->page - 1].span = (uint16_t)(g->high - g->low);
         g->ahead &= g->page != 0;
     }
     plan_framed(e, b);

@@ -79,7 +79,7 @@ LOOPS = {
     "turns that are a multiple of those that are unrolled":
         "li a2, 296; loop: ld a3, 0(a1); addi a1, a1, 8; sd a3, 0(a0); addi a0, a0, 8; addi a2, a2, -1; bnez a2, loop",
     "words that go around before they meet":  # 1,030 turns, the end being below where it began
-        f"li a4, {0x7FF00000}; li a2, {0x7FF00000 + 2047 * 1030 - (1 << 32)}; loop: lw a3, 0(a1); add s3, s3, a3; "
+        f"li a4, {0x7FEFF000}; li a2, {0x7FEFF000 + 2047 * 1030 - (1 << 32)}; loop: lw a3, 0(a1); "
         "addiw a4, a4, 2047; bne a4, a2, loop",
     "a word below a bound that is none":
         f"li a4, {0x7FFFFF00}; li a2, {1 << 40}; loop: lw a3, 0(a1); add s3, s3, a3; addiw a4, a4, 16; bltu a4, a2, loop",
@@ -107,6 +107,9 @@ LOOPS = {
     "columns":
         "li a2, 35; loop: ld a3, 0(a1); ld a4, 96(a1); add s3, s3, a3; sub s3, s3, a4; ld a5, 0(a0); addi a0, a0, 8; "
         "xor s3, s3, a5; addi a1, a1, 400; addi a2, a2, -1; bnez a2, loop",
+    "columns, and one that is ahead of them":
+        "li a2, 33; mv a5, s1; loop: ld a3, 0(a1); ld a4, 0(a5); add s3, s3, a3; xor s3, s3, a4; addi a5, a1, 700; "
+        "addi a1, a1, 400; addi a2, a2, -1; bnez a2, loop",
     "columns that are written, and behind the step":
         "li a2, 40; loop: ld a3, 0(a1); addi a1, a1, 320; add a3, a3, s2; sd a3, -200(a1); sd a3, 64(a1); addi a2, a2, -1; "
         "bnez a2, loop",
