@@ -281,8 +281,10 @@ uint32_t emit_next(struct Emit *e, const struct JitBlock *b); /* how many instru
 void emit_insns(struct Emit *e, const struct JitBlock *b, uint32_t fp_known, uint32_t turns);
 void emit_between(struct Emit *e, const struct JitBlock *b); /* two turns of an unrolled loop */
 
-/* jit/strip.c */
+/* jit/motion.c */
 void plan_strip(struct Emit *e, const struct JitBlock *b); /* behind plan_turns() */
+
+/* jit/strip.c */
 void emit_strip(struct Emit *e, const struct JitBlock *b); /* inside of look_ahead()'s blocks, where the next turn begins */
 
 void at_most(struct Emit *e, uint32_t local); /* it is the i32 on the stack if that is less */
